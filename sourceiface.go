@@ -1,0 +1,102 @@
+package renew
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Source obtains one credential from an issuer. It keeps no cache, does not
+// retry and has no schedule: a [TokenSource] has those.
+//
+// A TokenSource never calls its Source twice at once, except that a call which
+// ignored the end of its ctx may still be running (R8). Issue should return
+// soon after ctx ends. The Token it returns is copied, so a Source may return
+// the same pointer again.
+//
+// A Source says what an error means by returning an [*IssueError]; any other
+// error is taken as transient. [ErrInteractionRequired] says that this Issue
+// cannot be done without a person.
+//
+// A Source that wraps another one should have a method Unwrap() Source: the
+// optional interfaces below are looked for along that chain, outermost first.
+type Source interface {
+	Issue(ctx context.Context) (*Token, error)
+}
+
+// SourceFunc makes a Source of a function.
+type SourceFunc func(ctx context.Context) (*Token, error)
+
+// Issue implements Source.
+func (f SourceFunc) Issue(ctx context.Context) (*Token, error) { return f(ctx) }
+
+// Reissuer is a Source that can trade a live token, or its refresh token, for
+// the next one. live is a token that this Source issued before; it may be past
+// its deadline when it has a refresh token.
+type Reissuer interface {
+	Source
+	Reissue(ctx context.Context, live *Token) (*Token, error)
+}
+
+// Revoker is a Source that can tell the issuer that a token is no longer wanted.
+// It is called by Close when Config.RevokeOnClose is set.
+type Revoker interface {
+	Revoke(ctx context.Context, t *Token) error
+}
+
+// Authorizer is a Source whose tokens go on a request in a form of their own.
+// req is a copy that may be changed, except that its URL is shared with the
+// caller's request: replace it, do not write through it. Without an Authorizer
+// the request gets Authorization: <Type> <Value>.
+type Authorizer interface {
+	Authorize(req *http.Request, t *Token) error
+}
+
+// Validator is a Source, or another part of a configuration, that can be
+// checked before it is used. New and Add call it.
+type Validator interface {
+	Validate() error
+}
+
+// Describer is a Source that knows something about itself. Describe is called
+// often, by any goroutine; it must be cheap and say the same each time.
+type Describer interface {
+	Describe() Traits
+}
+
+// Traits is what a Source knows about itself. The zero value says nothing.
+type Traits struct {
+	// Name says what the Source is, for errors and Status: "oauth2 client_credentials".
+	// Empty means the name of its Go type.
+	Name string
+	// Timeout is how long one flight may take, where the default of 30 s is
+	// wrong (a person who approves a login needs minutes).
+	Timeout time.Duration
+	// Interactive says that Issue needs a person: no timer starts it, and it is never tried twice.
+	Interactive bool
+	// Endpoint is the issuer's endpoint, the unit of pacing. Empty means the Source itself.
+	Endpoint string
+	// Account is the unit of lock-out at the endpoint. Within a Manager, TokenSources with one
+	// non-empty account share a failure budget and the pauses that a 429 asks for.
+	Account string
+	// InputVersion, when not nil, returns a number that changes when the long-term
+	// credential (a file, a secret) has changed: a refusal for good ends then.
+	// It is called while nothing is in flight, must not block and must not call the TokenSource.
+	InputVersion func() uint64
+}
+
+// as finds the first T along the chain of wrapped Sources.
+func as[T any](src Source) (T, bool) {
+	for s := src; s != nil; {
+		if t, ok := s.(T); ok {
+			return t, true
+		}
+		w, ok := s.(interface{ Unwrap() Source })
+		if !ok {
+			break
+		}
+		s = w.Unwrap()
+	}
+	var zero T
+	return zero, false
+}
