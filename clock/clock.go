@@ -27,9 +27,9 @@ type Clock interface {
 	// Until returns how long it is until t, which may carry a monotonic reading
 	// of the system's clock (the deadline of a context does).
 	Until(t time.Time) time.Duration
-	// AfterFunc calls f once, on a goroutine of the Clock's choice, when d of
-	// running time has passed. A d of zero or less is due at once. f must not
-	// block.
+	// AfterFunc calls f once, when d of running time has passed, on a goroutine of
+	// the Clock's choice but never from within AfterFunc. A d of zero or less is
+	// due at once. f must not block.
 	AfterFunc(d time.Duration, f func()) Timer
 }
 
@@ -38,12 +38,15 @@ type Timer interface {
 	// Stop keeps f from being called and reports whether it did. It does not
 	// wait for a call that has begun.
 	Stop() bool
-	// Reset sets the timer anew and reports whether it had been set.
+	// Reset sets the timer to d from now and reports whether it had been set: false
+	// means that it had been stopped, or that a call has begun, which may then still
+	// run beside the next.
 	Reset(d time.Duration) bool
 }
 
 // Real is the clock of the system. All its values are one clock; the zero
-// value is ready for use.
+// value is ready for use. In a testing/synctest bubble it is the bubble's clock,
+// whose readings must not be compared with those taken outside.
 type Real struct{}
 
 // origin is where Real's Mono counts from. It is a constant in all but syntax:
