@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"time"
@@ -96,4 +97,48 @@ func (c Config) Validate() error {
 		return &ConfigError{"Config.Rate", err.Error()}
 	}
 	return nil
+}
+
+// shared names the first field that is set although it belongs to a Manager as
+// a whole, or returns the empty string.
+func (c Config) shared() string {
+	switch {
+	case c.Rate != budget.Rate{}:
+		return "Rate"
+	case c.WatchEvery != 0:
+		return "WatchEvery"
+	case c.Clock != nil:
+		return "Clock"
+	case c.Rand != nil:
+		return "Rand"
+	case c.Logger != nil:
+		return "Logger"
+	case !c.Hooks.isZero():
+		return "Hooks"
+	}
+	return ""
+}
+
+// over returns c with its zero fields taken from the Manager's Config.
+func (c Config) over(m Config) Config {
+	c.Leeway = cmp.Or(c.Leeway, m.Leeway)
+	c.ReissueEvery = cmp.Or(c.ReissueEvery, m.ReissueEvery)
+	c.IdleAfter = cmp.Or(c.IdleAfter, m.IdleAfter)
+	c.FlightTimeout = cmp.Or(c.FlightTimeout, m.FlightTimeout)
+	c.Budget = cmp.Or(c.Budget, m.Budget)
+	c.Endpoint = cmp.Or(c.Endpoint, m.Endpoint)
+	c.Account = cmp.Or(c.Account, m.Account)
+	c.Interactive = c.Interactive || m.Interactive
+	c.RevokeOnClose = c.RevokeOnClose || m.RevokeOnClose
+	c.CheckOnRead = c.CheckOnRead || m.CheckOnRead
+	return c
+}
+
+// settings is what a TokenSource needs of its Config. It is comparable, so that
+// equal ones are shared.
+type settings struct {
+	leeway, reissueEvery, idleAfter, flightTimeout time.Duration
+
+	budget                                  *budget.Budget
+	interactive, revokeOnClose, checkOnRead bool
 }

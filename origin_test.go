@@ -116,6 +116,7 @@ func TestR28_OriginOfHandmadeURLs(t *testing.T) {
 		{"IPv6 without brackets", url.URL{Scheme: "https", Host: "::1"}, ""},
 		{"open bracket", url.URL{Scheme: "https", Host: "[::1"}, ""},
 		{"IPv4 in brackets", url.URL{Scheme: "http", Host: "[127.0.0.1]"}, ""},
+		{"zone with a space", url.URL{Scheme: "https", Host: "[fe80::1%a b]"}, ""},
 		{"text after the bracket", url.URL{Scheme: "http", Host: "[::1].example"}, ""},
 		{"line break", url.URL{Scheme: "https", Host: "api.example\r\nX: y"}, ""},
 		{"opaque path", url.URL{Scheme: "https", Host: "api.example", Opaque: "/a%2Fb"}, "https://api.example"},

@@ -1,8 +1,11 @@
 package renew
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/seed-f29168f7/renew/clock"
@@ -100,4 +103,62 @@ type deadline struct {
 // past reports whether the deadline has come at now.
 func (d deadline) past(now clock.Instant) bool {
 	return d != deadline{} && (now.Mono >= d.mono || now.Wall.UnixNano() >= d.wall)
+}
+
+// prepare checks what a Source returned and makes the copy that is published:
+// its header ready, its deadline set, its text stored once (R11). skewed says that the
+// local wall clock is ahead of the issuer's.
+func prepare(t *Token, start, now clock.Instant, leeway time.Duration) (ready *Token, skewed bool, err error) {
+	switch {
+	case t == nil:
+		return nil, false, errors.New("the source returned neither a token nor an error")
+	case t.Value.IsZero():
+		return nil, false, errors.New("the token is empty")
+	case !headerSafe(t.Value.Reveal()):
+		return nil, false, errors.New("the token holds a character that cannot be sent in a header")
+	case !isScheme(t.scheme()):
+		return nil, false, fmt.Errorf("the token type %.40q is not an auth-scheme", t.Type)
+	}
+	l, err := lifetimeOf(t, start, now)
+	if err != nil {
+		return nil, false, err
+	}
+	c := *t
+	c.Type, c.Life = t.scheme(), l.life
+	c.attrs = maps.Clone(t.attrs)
+	c.deadline = deadlineOf(l.life, leewayOf(leeway, l.life), start)
+	if c.deadline.past(now) {
+		return nil, false, fmt.Errorf("the token expired on its way: its life is %v, counted from the start of the request", l.life)
+	}
+	header := [1]string{c.Type + " " + t.Value.Reveal()}
+	text := header[0][len(c.Type)+1:]
+	c.Value = Secret{reveal: func() string { return text }}
+	c.header = func() []string { return header[:1:1] }
+	return &c, l.skewed, nil
+}
+
+// headerSafe reports whether s can stand in a header field: visible ASCII, and
+// spaces within (RFC 9110, section 5.5).
+func headerSafe(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return s != "" && s[0] != ' ' && s[len(s)-1] != ' '
+}
+
+// isScheme reports whether s is a token in the sense of RFC 9110, section 5.6.2.
+func isScheme(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// is reports whether t and other are the same token of one TokenSource, or copies of it.
+func (t *Token) is(other *Token) bool {
+	return t == other || t != nil && other != nil && t.generation == other.generation && t.Value.Equal(other.Value)
 }

@@ -27,12 +27,12 @@ import (
 //
 // What happens on 401. The token is rejected, and the request sent once more
 // with its replacement. A second 401 goes to the caller and rejects nothing. The
-// caller gets the server's own 401, its body unread, when there is
-// no replacement, because the failure budget is spent or the issuer fails, and when the body cannot be sent again, because
-// the request has no GetBody or that fails: the refresh is then started, and the
-// 401 not held back for it. If the request's context ends during the wait for a
-// replacement, RoundTrip returns an error that matches the context's, since the
-// body of the 401 could no longer be read.
+// caller gets the server's own 401, its body unread, in two more cases. There is
+// no replacement: the failure budget is spent, or the issuer fails. Or the body
+// cannot be sent again, because the request has no GetBody or that fails: then the
+// refresh is started, and the 401 not held back for it. If the request's context
+// ends during the wait for a replacement, RoundTrip returns an error that matches
+// the context's, since the body of the 401 could no longer be read.
 //
 // What is never done. The caller's request is not changed, and nothing that the
 // caller can reach (Response.Request is the caller's own request) has the
@@ -80,9 +80,10 @@ type Existing uint8
 
 const (
 	// Keep sends the request as it is: with its own credential, no other, and
-	// without looking at a 401. Redirects of it never get ours, and keep its own only
-	// within the origin of the first request. On other redirected requests the header is replaced:
-	// it was not the caller who set it.
+	// without looking at a 401. Redirects of it never get ours, and keep its own
+	// only within the origin of the first request. Where the first request had
+	// none, a header that turns up on a hop is replaced: a Location with a
+	// password in it puts one there.
 	Keep Existing = iota
 	// Replace takes the header off and authenticates the request like any other.
 	Replace
@@ -415,8 +416,8 @@ func rewind(req *http.Request) (io.ReadCloser, bool) {
 	return body, err == nil
 }
 
-// discard closes the body of resp, after reading what little there is of it so that the
-// connection can be used again.
+// discard closes the body of resp, after reading what little there is of it so
+// that the connection can be used again.
 func discard(resp *http.Response) {
 	if resp.Body != nil && resp.ContentLength <= maxDrain {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)

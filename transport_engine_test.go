@@ -421,6 +421,19 @@ func TestR28_Engine_PerOriginUsesWhatIsThere(t *testing.T) {
 	})
 }
 
+// A request whose look into the Manager was just too early makes no second one.
+func TestR28_Engine_PerOriginLooksAgain(t *testing.T) {
+	calls := 0
+	p := &PerOrigin{Manager: newManager(t), New: func(string) (Source, error) { calls++; return &counter{}, nil }}
+	first, err := p.add("https://a.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err := p.add("https://a.example"); second != first || err != nil || calls != 1 {
+		t.Errorf("add = %v, %v, New called %d times; want the first, 1", second, err, calls)
+	}
+}
+
 // Missing fields, foreign credentials and URLs without an origin are errors, not panics.
 func TestR28_Engine_PerOriginMisused(t *testing.T) {
 	req := newRequest(t, "GET", "https://a.example", nil)

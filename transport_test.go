@@ -609,6 +609,9 @@ func TestR28_ConfigErrors(t *testing.T) {
 			}
 		})
 	}
+	if tr := newTransport(t, &tokens{}, TransportConfig{Header: "x-chap"}); tr.header != "X-Chap" {
+		t.Errorf("header = %q, want it canonical", tr.header)
+	}
 	for _, cfg := range []TransportConfig{
 		{Origins: []string{"http://api.example:80", "https://b.example"}, AllowPlaintext: []string{"http://API.example"}},
 		{Origins: []string{"http://localhost:1", "http://[::1]:1", "http://127.0.0.1:1"}},

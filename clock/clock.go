@@ -15,7 +15,7 @@ type Instant struct {
 	// Wall is the civil time, without a monotonic reading. It can jump both ways.
 	Wall time.Time
 	// Mono is the running time since an origin that is the same for every
-	// reading of one Clock. It never goes back.
+	// reading of one Clock. It never goes back and is never negative.
 	Mono time.Duration
 }
 
@@ -50,8 +50,10 @@ type Timer interface {
 type Real struct{}
 
 // origin is where Real's Mono counts from. It is a constant in all but syntax:
-// Budgets are shared between TokenSources, so all Reals must count from one point.
-var origin = time.Now()
+// Budgets are shared between TokenSources, so all Reals must count from one point. It
+// lies far back so that Mono is positive in a synctest bubble too, where it is the year 2000
+// and times have no monotonic reading.
+var origin = time.Now().Add(-60 * 365 * 24 * time.Hour)
 
 // Now implements Clock.
 func (Real) Now() Instant {

@@ -3,8 +3,56 @@ package renew
 import (
 	"context"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 )
+
+// TokenSource keeps one credential alive: it issues it at the first read,
+// reissues it by timer before it expires, refreshes it once when a server has
+// refused it, and stops before it locks the account. All its methods are safe
+// for concurrent use. [New] and [Manager.Add] make one; [TokenSource.Close] ends it.
+type TokenSource struct {
+	// cur is the token that readers take without a look at the clock, or nil.
+	// Timers withdraw it at its deadline; flights publish it (R1).
+	cur atomic.Pointer[Token]
+	// checked is the same under Config.CheckOnRead: readers look at the clock first.
+	checked atomic.Pointer[Token]
+
+	// These never change.
+	hub  *hub      // what the TokenSources of one Manager share
+	set  *settings // shared between TokenSources with an equal Config
+	lane *lane     // endpoint and account
+	src  Source
+	name string
+
+	mu sync.Mutex // guards engine; not held across a call of src, a hook, a log or a wait
+	engine
+}
+
+// Token returns a usable token: one that no server has refused and that is not
+// past its deadline. While there is one it returns at once: one atomic load, no
+// lock, no clock reading.
+//
+// Without one it starts a flight, or waits for the one that runs, or for the next one when that starts within
+// the flight timeout and within ctx; otherwise it fails at once, and the error says when the next attempt is. ctx ends the wait of
+// this caller and nothing else; values of ctx do not reach the Source.
+//
+// Errors: *IssueError, *BudgetError (ErrBudgetSpent), ErrInteractionRequired,
+// ErrHung, ErrClosed, or the cause of ctx's end together with the last failure.
+func (ts *TokenSource) Token(ctx context.Context) (*Token, error) {
+	if t := ts.cur.Load(); t != nil {
+		return t, nil
+	}
+	return ts.slowToken(ctx)
+}
+
+func (ts *TokenSource) slowToken(ctx context.Context) (*Token, error) {
+	if t := ts.checked.Load(); t != nil && !t.deadline.past(ts.hub.clock.Now()) {
+		return t, nil
+	}
+	return ts.obtain(ctx, ts.set.flightTimeout)
+}
 
 // Source obtains one credential from an issuer. It keeps no cache, does not
 // retry and has no schedule: a [TokenSource] has those.

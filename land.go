@@ -1,0 +1,247 @@
+package renew
+
+import (
+	"time"
+
+	"github.com/seed-f29168f7/renew/clock"
+)
+
+// land takes the outcome of a try and decides what follows: the token is
+// published, the flight tries again after a pause, or it ends with an error for all who wait.
+func (f *flight) land(out outcome) (again bool, pause time.Duration) {
+	ts := f.ts
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	now := ts.hub.clock.Now()
+	defer func() {
+		if !again {
+			ts.done()
+		}
+		ts.settle(now)
+	}()
+	if ts.closed {
+		if out.got != nil {
+			ts.trouble().held = out.got // for Close to revoke
+		}
+		if out.err != nil {
+			ts.chargeFor(f, now, classify(out.err, out.source))
+		} else {
+			ts.chargeFor(f, now, failure{})
+		}
+		f.end(nil, ErrClosed)
+		return false, 0
+	}
+	switch {
+	case out.err == nil && !out.same:
+		ts.chargeFor(f, now, failure{})
+		ts.length = uint32(min((now.Mono - f.began.Mono).Milliseconds(), 1<<31))
+		ts.publish(now, out.got, f.try.step)
+		f.end(ts.live, nil)
+		return false, 0
+	case out.same && !ts.rejected:
+		ts.chargeFor(f, now, failure{})
+		if ts.serving {
+			ts.sameAgain(now)
+			f.end(ts.live, nil)
+			return false, 0
+		}
+		out.err = &IssueError{Source: out.source, Kind: Transient, RetryAfter: sameTokenLeast, Err: errSameToken}
+	case out.same:
+		out.err = &IssueError{Source: out.source, Kind: Refused, Err: errSameToken}
+	}
+	if out.got != nil { // its Rotated hook failed
+		ts.trouble().held = out.got
+	}
+	fail := classify(out.err, out.source)
+	ts.chargeFor(f, now, fail)
+	return f.fail(now, fail, out)
+}
+
+// fail decides what a failed try leads to.
+func (f *flight) fail(now clock.Instant, fail failure, out outcome) (again bool, pause time.Duration) {
+	ts, was := f.ts, f.try.step
+	r := ts.trouble()
+	if fail.Kind == Refused {
+		ts.count.refusals++
+		r.owing = true
+	} else {
+		ts.count.failures++
+	}
+	switch {
+	case was == reissue && (fail.Kind == Refused || fail.final()):
+		r.refused++
+		r.refusedToken = f.try.base
+		r.reissueOff = now.Mono + reissueOffFor(r.refused, ts.budget().Span())
+		if !ts.interactive && f.ctx.Err() == nil {
+			return f.fallBack(now, fail)
+		}
+		fail.interaction = ts.interactive && !ts.set.interactive
+		fail.Permanent = fail.interaction
+	case was == issue && f.fellBack != nil && fail.interaction:
+		// There was no Issue to fall back to: what counts is how the Reissue failed.
+		fail = *f.fellBack
+		fail.interaction = fail.Kind == Refused
+	}
+	if f.ctx.Err() == nil && f.tries > 0 && fail.Kind == Transient && !fail.final() {
+		next := ts.nextTry(now)
+		if was == reissue && !fail.Unsent && !f.try.base.Refresh.IsZero() {
+			// The refresh token may be spent: it is not sent again in this flight (R9).
+			f.fellBack = &fail
+		}
+		if f.fellBack != nil {
+			next.step = issue
+		}
+		r.failures++
+		pause = fail.pause(r.failures, ts.serving, ts.remaining(now), ts.life(), ts.hub.rand())
+		person := next.step == issue && ts.interactive
+		if !person && now.Mono+pause < f.timeout && ts.reserve(now, &next) {
+			f.tries--
+			f.try = next
+			return true, pause
+		}
+		r.failures--
+	}
+	ts.fail(now, fail, out.version)
+	f.end(nil, ts.refusal(now, ts.nextAttempt(now), fail.IssueError))
+	return false, 0
+}
+
+// fallBack follows a refused Reissue with an Issue in the same flight, for a
+// unit of the budget (R14).
+func (f *flight) fallBack(now clock.Instant, fail failure) (again bool, pause time.Duration) {
+	ts := f.ts
+	next := ts.nextTry(now)
+	next.step = issue
+	if ts.reserve(now, &next) {
+		f.try, f.fellBack = next, &fail
+		return true, 0
+	}
+	ts.fail(now, fail, 0)
+	ts.rare.denied, ts.rare.final = true, false
+	f.end(nil, ts.budgetError(now))
+	return false, 0
+}
+
+// reserve takes a unit of the budget for a try that costs one, and reports
+// whether the try may be made.
+func (ts *TokenSource) reserve(now clock.Instant, t *try) bool {
+	if !ts.owing() {
+		return true
+	}
+	_, t.unit = ts.budget().Reserve(now.Mono)
+	return t.unit
+}
+
+// chargeFor settles the unit that was reserved for the try, and those for
+// refusals beyond the first (R18, R19).
+func (ts *TokenSource) chargeFor(f *flight, now clock.Instant, fail failure) {
+	if f.try.unit {
+		f.try.unit = false
+		if fail.IssueError == nil || fail.judged() {
+			ts.budget().Spend(now.Mono)
+		} else {
+			ts.budget().Release()
+		}
+	}
+	if fail.IssueError != nil && fail.Kind == Refused && fail.Refusals > 1 {
+		ts.budget().Charge(now.Mono, fail.Refusals-1)
+	}
+}
+
+// fail remembers why the flight failed, and when the next attempt may start.
+func (ts *TokenSource) fail(now clock.Instant, fail failure, version uint64) {
+	r := ts.trouble()
+	r.err, r.final, r.person, r.denied = fail.IssueError, fail.final(), fail.interaction, false
+	r.at, r.version = now.Mono, version
+	r.failures++
+	pause := fail.pause(r.failures, ts.serving, ts.remaining(now), ts.life(), ts.hub.rand())
+	ts.next = now.Mono + pause
+	if fail.Kind == Throttled {
+		r.gate = ts.next
+		ts.lane.close(ts.next, fail.Status == 503)
+	}
+}
+
+// publish puts a token into service and plans its reissue.
+func (ts *TokenSource) publish(now clock.Instant, c *candidate, by step) {
+	t := c.token
+	t.generation = 1
+	if ts.live != nil {
+		t.generation = ts.live.generation + 1
+	}
+	ts.live, ts.serving, ts.rejected, ts.skewed = t, true, false, c.skewed
+	hint := time.Duration(0)
+	if !t.ReissueAt.IsZero() {
+		hint = max(t.ReissueAt.Sub(c.start.Wall), 1)
+	}
+	after := reissueAfter(t.Life, leewayOf(ts.set.leeway, t.Life), ts.set.reissueEvery, hint, ts.lastFlight(), ts.hub.rand())
+	ts.next = never
+	if after != never {
+		ts.next = max(c.start.Mono+after, now.Mono)
+	}
+	ts.forgive(by)
+	if ts.set.idleAfter > 0 {
+		ts.unread = ts.next != never && ts.next-ts.set.idleAfter <= now.Mono
+	}
+	ts.expose()
+}
+
+// forgive forgets the trouble after a success, and frees what is not needed any more.
+func (ts *TokenSource) forgive(by step) {
+	r := ts.rare
+	if r == nil {
+		return
+	}
+	keep := rare{abandoned: r.abandoned, allowance: r.allowance, readAt: r.readAt, budget: r.budget, idle: r.idle, revoked: r.revoked}
+	if by != reissue {
+		keep.refused, keep.reissueOff = r.refused, r.reissueOff
+	}
+	if keep == (rare{}) {
+		ts.rare = nil
+		return
+	}
+	*r = keep
+}
+
+// sameAgain plans the next attempt after the Source returned the token in
+// service once more: no success, and no failure (R11).
+func (ts *TokenSource) sameAgain(now clock.Instant) {
+	ts.forgive(issue)
+	ts.next = never
+	if p := sameTokenPause(ts.remaining(now)); p != never {
+		ts.next = now.Mono + p
+	} else if ts.set.reissueEvery > 0 {
+		ts.next = now.Mono + reissueAfter(0, 0, ts.set.reissueEvery, 0, 0, ts.hub.rand())
+	}
+}
+
+// end records the outcome for the callers that wait.
+func (f *flight) end(t *Token, err error) {
+	f.token, f.err, f.over, f.running = t, err, true, false
+	f.ts.flight = nil
+	f.cancel(nil)
+	close(f.wake)
+}
+
+// remaining returns how long the token in service remains there.
+func (ts *TokenSource) remaining(now clock.Instant) time.Duration {
+	if !ts.serving {
+		return 0
+	}
+	return ts.live.deadline.remaining(now)
+}
+
+// life returns the life of the last token.
+func (ts *TokenSource) life() time.Duration {
+	if ts.live == nil {
+		return 0
+	}
+	return ts.live.Life
+}
+
+// nextAttempt returns when the next attempt may start after a failure: by the
+// timer or, where that leaves it alone, by a caller.
+func (ts *TokenSource) nextAttempt(now clock.Instant) time.Duration {
+	until, _ := ts.blocked(now, true)
+	return until
+}

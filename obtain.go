@@ -1,0 +1,357 @@
+package renew
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/seed-f29168f7/renew/clock"
+)
+
+// errPaused is the reason when nothing failed, but the issuer's endpoint wants a pause.
+var errPaused = &IssueError{Source: "pacing", Kind: Throttled, Err: errors.New("the endpoint is called at its highest rate, or asked for a pause")}
+
+// Wait is Token for start-up: it waits through back-off, pacing and a spent
+// budget until ctx ends, and then returns the last failure together with the
+// cause of ctx's end. A refusal for good, a wrong configuration, the need for a person, or Close
+// ends it at once.
+func (ts *TokenSource) Wait(ctx context.Context) (*Token, error) {
+	var last error
+	for {
+		t, err := ts.obtain(ctx, never)
+		if err == nil {
+			return t, nil
+		}
+		if ctx.Err() != nil {
+			if last != nil && !errors.Is(err, last) {
+				err = fmt.Errorf("%w; %w", err, last)
+			}
+			return nil, err
+		}
+		ie, _ := errors.AsType[*IssueError](err)
+		if errors.Is(err, ErrClosed) || errors.Is(err, ErrInteractionRequired) || ie != nil && (ie.Permanent || ie.Kind == Invalid) {
+			return nil, err
+		}
+		last = err
+	}
+}
+
+// Reject says that a server refused t, and returns the token to use instead. Only if t is the
+// current token is it taken out of service and replaced, for a unit of the failure budget; however many holders reject it, there is one
+// flight. A token that is no longer current costs nothing. Reject waits as Token does.
+//
+// When the token cannot be replaced now (the budget is spent: *BudgetError; the issuer refused for good; a
+// person is needed) it stays in service until its deadline, and the error says why.
+func (ts *TokenSource) Reject(ctx context.Context, t *Token) (*Token, error) {
+	ts.mu.Lock()
+	now := ts.hub.clock.Now()
+	ts.settle(now)
+	if !ts.closed && ts.serving && ts.live.is(t) {
+		ts.count.rejects++
+		join, err := ts.reject(now)
+		ts.settle(now)
+		if join != nil || err != nil {
+			ts.mu.Unlock()
+			if err != nil {
+				return nil, err
+			}
+			return ts.await(ctx, join)
+		}
+	}
+	ts.mu.Unlock()
+	got, err := ts.obtain(ctx, ts.set.flightTimeout)
+	if err == nil && got.is(t) {
+		// It went back into service: the budget was spent in the meantime.
+		ts.mu.Lock()
+		defer ts.mu.Unlock()
+		return nil, ts.budgetError(ts.hub.clock.Now())
+	}
+	return got, err
+}
+
+// budgetError says that the budget is spent, and until when.
+func (ts *TokenSource) budgetError(now clock.Instant) *BudgetError {
+	at, _ := ts.budget().RetryAt(now.Mono)
+	e := &BudgetError{Name: ts.name, RetryAt: wallAt(now, max(at, now.Mono))}
+	if last := ts.failing(); last != nil {
+		e.Err = last
+	}
+	return e
+}
+
+// reject takes live out of service, unless it cannot be replaced. It returns a
+// flight to wait for where the running flight is the only hope.
+func (ts *TokenSource) reject(now clock.Instant) (<-chan singleflight.Result, error) {
+	spent := ts.spent(now)
+	if ts.flying() {
+		if spent {
+			return ts.flight.join(), nil
+		}
+	} else {
+		until, why := ts.blocked(now, true)
+		if until == never || ts.rare.final && until > now.Mono {
+			return nil, ts.refusal(now, until, why)
+		}
+		if spent {
+			return nil, ts.budgetError(now)
+		}
+	}
+	ts.rejected = true
+	ts.trouble().owing = true
+	ts.withdraw(now)
+	return nil, nil
+}
+
+// obtain returns the token in service, or waits for one: for the flight that
+// runs, or for one that starts within patience.
+func (ts *TokenSource) obtain(ctx context.Context, patience time.Duration) (*Token, error) {
+	var waited *flight
+	version, versioned := uint64(0), false
+	ts.mu.Lock()
+	for {
+		now := ts.hub.clock.Now()
+		ts.noteRead(now)
+		ts.settle(now)
+		switch {
+		case ts.closed:
+			ts.mu.Unlock()
+			return nil, ErrClosed
+		case waited != nil && waited.over:
+			ts.mu.Unlock()
+			return waited.token, waited.err
+		case ts.serving:
+			t := ts.live
+			ts.mu.Unlock()
+			return t, nil
+		}
+		if r := ts.rare; r != nil && r.final && !ts.flying() && !versioned {
+			ts.mu.Unlock()
+			version, versioned = inputVersion(ts.src), true
+			ts.mu.Lock()
+			continue
+		}
+		if r := ts.rare; r != nil && r.final && versioned && version != r.version {
+			r.final, r.person, r.version = false, false, version
+			ts.next = now.Mono
+		}
+		var until time.Duration
+		var why error
+		if !ts.flying() {
+			until, why = ts.launch(now, true)
+			ts.settle(now)
+			if ts.serving {
+				continue
+			}
+		}
+		if ts.flying() {
+			ch := ts.flight.join()
+			ts.mu.Unlock()
+			return ts.await(ctx, ch)
+		}
+		if why := ts.impatient(ctx, now, until, patience, why); why != nil {
+			ts.mu.Unlock()
+			return nil, why
+		}
+		f := ts.pend()
+		f.waiters++
+		f.promised = until
+		wake := f.wake
+		ts.settle(now)
+		ts.mu.Unlock()
+		var ended error
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			ended = ts.ctxError(ctx)
+		}
+		ts.mu.Lock()
+		f.waiters--
+		if ended != nil {
+			ts.settle(ts.hub.clock.Now())
+			ts.mu.Unlock()
+			return nil, ended
+		}
+		waited = f
+	}
+}
+
+// impatient returns the error of a caller who does not wait for a flight that
+// starts at until, or nil.
+func (ts *TokenSource) impatient(ctx context.Context, now clock.Instant, until, patience time.Duration, why error) error {
+	hard := ts.rare != nil && ts.rare.final
+	if errors.Is(why, ErrInteractionRequired) || hard {
+		return ts.refusal(now, until, why)
+	}
+	if patience == never {
+		return nil
+	}
+	if until == never || until-now.Mono > patience {
+		return ts.refusal(now, until, why)
+	}
+	if deadline, ok := ctx.Deadline(); ok && ts.hub.clock.Until(deadline) < until-now.Mono {
+		return ts.refusal(now, until, why)
+	}
+	return nil
+}
+
+// refusal dresses the reason why no attempt starts before until.
+func (ts *TokenSource) refusal(now clock.Instant, until time.Duration, why error) error {
+	switch e := why.(type) {
+	case *IssueError:
+		c := *e
+		c.NextAttempt = wallAt(now, until)
+		return &c
+	case *BudgetError:
+		return e
+	}
+	if ie := ts.failing(); ie != nil {
+		return fmt.Errorf("%w; the last attempt: %w", why, ie)
+	}
+	return why
+}
+
+// await waits for a flight; ctx ends the wait and not the flight.
+func (ts *TokenSource) await(ctx context.Context, ch <-chan singleflight.Result) (*Token, error) {
+	select {
+	case r := <-ch:
+		t, _ := r.Val.(*Token)
+		return t, r.Err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-ch: // both: the token is there
+		t, _ := r.Val.(*Token)
+		return t, r.Err
+	default:
+	}
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	return nil, ts.ctxError(ctx)
+}
+
+// ctxError says that a caller's ctx ended, with the last failure if there is one.
+func (ts *TokenSource) ctxError(ctx context.Context) error {
+	err := fmt.Errorf("renew: %swaiting for a token: %w", named(ts.name), ctx.Err())
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(ctx.Err(), cause) {
+		err = fmt.Errorf("%w: %w", err, cause)
+	}
+	if last := ts.failing(); last != nil {
+		err = fmt.Errorf("%w; the last attempt: %w", err, last)
+	}
+	return err
+}
+
+// Reset is for an operator: it forgets failures and refusals, and tries at once
+// if there was trouble or there is no usable token. The attempt waits for no
+// pause and costs no unit of the budget, but gives none back. With too many hung calls it
+// allows one more. It does not block; an Issue that needs a person is not started by it.
+func (ts *TokenSource) Reset() {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if ts.closed || ts.rare == nil && (ts.serving || ts.live == nil) {
+		return
+	}
+	now := ts.hub.clock.Now()
+	r := ts.trouble()
+	troubled := r.err != nil || r.refused > 0
+	r.err, r.final, r.person, r.failures, r.owing, r.gate = nil, false, false, 0, false, 0
+	r.refused, r.refusedToken, r.reissueOff = 0, nil, 0
+	if r.abandoned >= maxAbandoned {
+		r.allowance = r.abandoned - maxAbandoned + 1
+	}
+	if ts.rejected {
+		r.same = true
+	}
+	if ts.live != nil && ts.serving && !troubled || ts.live == nil && !troubled {
+		ts.settle(now)
+		return
+	}
+	if !ts.flying() {
+		r.force = true
+		ts.launch(now, false)
+	}
+	ts.settle(now)
+}
+
+// inputVersion asks the Source for the version of its credential input.
+func inputVersion(src Source) (v uint64) {
+	defer func() { _ = recover() }() // a panic there counts as "unchanged"
+	if d, ok := as[Describer](src); ok {
+		if f := d.Describe().InputVersion; f != nil {
+			v = f()
+		}
+	}
+	return v
+}
+
+// ask starts a flight if there is no usable token, and waits for nothing.
+func (ts *TokenSource) ask() {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	now := ts.hub.clock.Now()
+	ts.noteRead(now)
+	ts.settle(now)
+	if !ts.closed && !ts.serving && !ts.flying() {
+		ts.launch(now, true)
+		if !ts.flying() {
+			ts.pend().asked = true
+		}
+		ts.settle(now)
+	}
+}
+
+// ready returns nil if there is a usable token, or why there is none.
+func (ts *TokenSource) ready() error {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	now := ts.hub.clock.Now()
+	ts.settle(now)
+	switch {
+	case ts.closed:
+		return ErrClosed
+	case ts.serving:
+		return nil
+	case ts.flying():
+		if err := ts.failing(); err != nil {
+			return err
+		}
+		return errNotYet
+	}
+	until, why := ts.blocked(now, true)
+	if until > now.Mono {
+		return ts.refusal(now, until, why)
+	}
+	if err := ts.failing(); err != nil {
+		return err
+	}
+	return errNotYet
+}
+
+var errNotYet = errors.New("renew: no token has been issued yet")
+
+// guard calls f and makes an error of its panic.
+func guard(in string, f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = newPanicError(in, v)
+		}
+	}()
+	return f()
+}
+
+// isNil reports whether src is nil, or an interface that holds a nil pointer or func.
+func isNil(src Source) bool {
+	if src == nil {
+		return true
+	}
+	v := reflect.ValueOf(src)
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Func, reflect.Map, reflect.Chan, reflect.Slice:
+		return v.IsNil()
+	}
+	return false
+}
