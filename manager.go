@@ -52,7 +52,7 @@ func New(src Source, cfg Config) (*TokenSource, error) {
 		return nil, err
 	}
 	h := newHub(cfg)
-	ts, err := newTokenSource(h, "", src, cfg)
+	ts, err := h.add("", src, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -60,8 +60,8 @@ func New(src Source, cfg Config) (*TokenSource, error) {
 	return ts, nil
 }
 
-// newTokenSource builds a TokenSource in a hub.
-func newTokenSource(h *hub, name string, src Source, cfg Config) (*TokenSource, error) {
+// add builds a TokenSource that shares h.
+func (h *hub) add(name string, src Source, cfg Config) (*TokenSource, error) {
 	if isNil(src) {
 		return nil, &ConfigError{"Source", "is nil: pass the Source that issues the credential"}
 	}
@@ -121,7 +121,7 @@ func (m *Manager) Add(name string, src Source, cfg Config) (*TokenSource, error)
 	if _, dup := m.sources[name]; dup {
 		return nil, &ConfigError{"name", fmt.Sprintf("%q is taken: remove the TokenSource of that name first", name)}
 	}
-	ts, err := newTokenSource(m.hub, name, src, cfg)
+	ts, err := m.hub.add(name, src, cfg)
 	if err != nil {
 		return nil, err
 	}
