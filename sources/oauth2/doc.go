@@ -1,0 +1,136 @@
+// Package oauth2 has Sources for OAuth 2 (RFC 6749): [ClientCredentials] for a
+// daemon that acts for itself, [RefreshToken] for one that acts for a person who
+// has logged in once, and adapters from and to golang.org/x/oauth2.
+//
+// A Source asks the token endpoint once for each Issue or Reissue and keeps no
+// token: give it to renew.New, which keeps the credential alive. It follows no
+// redirect, keeps no cookie and does not find out the client authentication by
+// failing. What an error means is in its Kind: RFC 6749, section 5.2, has the
+// codes. No error holds a reply's body, its error_description (which may repeat
+// what was sent), a query or a header.
+//
+// The zero values of the Sources are refused by Validate. Their fields may be
+// changed until the first use; after it they are safe for concurrent use, as far
+// as the functions in their fields are.
+package oauth2
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/seed-f29168f7/renew"
+	"github.com/seed-f29168f7/renew/clock"
+	"github.com/seed-f29168f7/renew/sources/internal/header"
+	"github.com/seed-f29168f7/renew/sources/internal/input"
+	"github.com/seed-f29168f7/renew/sources/internal/tokenendpoint"
+)
+
+// AuthStyle is how the client authenticates itself to the token endpoint. It is
+// never guessed: an issuer may count a wrong guess as a failed login.
+type AuthStyle uint8
+
+const (
+	// InHeader sends client id and secret by the Basic scheme, each form-encoded
+	// first. It is the default: RFC 6749, section 2.3.1, says that servers which issue
+	// client passwords must support it.
+	InHeader = AuthStyle(tokenendpoint.InHeader)
+	// InParams sends client_id and client_secret in the body. The same section
+	// calls it not recommended, for clients that cannot use the Basic scheme.
+	InParams = AuthStyle(tokenendpoint.InParams)
+	// None sends the client id alone: public clients (RFC 6749, section 3.2.1), and
+	// clients that authenticate by the TLS certificate of HTTPClient (RFC 8705).
+	None = AuthStyle(tokenendpoint.None)
+)
+
+// client is what the Sources of this package have in common, gathered from
+// their fields.
+type client struct {
+	name           string // for errors
+	typ            string // the Go type, for ConfigError
+	tokenURL       string
+	clientID       string
+	secret         renew.Secret
+	secretFunc     input.Func
+	style          AuthStyle
+	scopes         []string
+	params         url.Values
+	tokenType      string
+	allowPlaintext bool
+	http           *http.Client
+	clock          clock.Clock
+}
+
+// reserved are the parameters that the Sources set themselves.
+var reserved = []string{"grant_type", "client_id", "client_secret", "scope", "refresh_token"}
+
+func (c *client) validate() error {
+	wrong := func(field, format string, args ...any) error {
+		return &renew.ConfigError{Field: c.typ + "." + field, Reason: fmt.Sprintf(format, args...)}
+	}
+	if err := tokenendpoint.CheckURL(c.tokenURL, c.allowPlaintext); err != nil {
+		return wrong("TokenURL", "%s", err)
+	}
+	if c.clientID == "" {
+		return wrong("ClientID", "is empty")
+	}
+	switch {
+	case c.style > None:
+		return wrong("AuthStyle", "is %d: it must be InHeader, InParams or None", c.style)
+	case c.style == None && (!c.secret.IsZero() || c.secretFunc != nil):
+		return wrong("AuthStyle", "is None, which sends no secret, but one is set")
+	case c.style != None:
+		if err := input.Check(c.typ+".ClientSecret", c.secret, c.secretFunc); err != nil {
+			return err
+		}
+	}
+	for i, scope := range c.scopes {
+		if !isScope(scope) {
+			return wrong("Scopes", "has %q at %d, which is not a scope: one a string, no spaces (RFC 6749, section 3.3)", scope, i)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.params)) {
+		if slices.Contains(reserved, name) {
+			return wrong("EndpointParams", "has %s, which is set by this Source", name)
+		}
+	}
+	if c.tokenType != "" && !header.IsToken(c.tokenType) {
+		return wrong("TokenType", "is %q, which is not an auth-scheme", c.tokenType)
+	}
+	return nil
+}
+
+// isScope reports whether s is a scope-token: RFC 6749, section 3.3, has
+// 1*( %x21 / %x23-5B / %x5D-7E ).
+func isScope(s string) bool { return header.Visible(s) && !strings.ContainsAny(s, `"\`) }
+
+// post asks the token endpoint once. set has the parameters of the grant; final
+// says that invalid_grant is permanent.
+func (c *client) post(ctx context.Context, grant string, set url.Values, final bool) (*renew.Token, error) {
+	var secret renew.Secret
+	if c.style != None {
+		var err error
+		if secret, err = input.Secret(ctx, c.name, "ClientSecret", c.secret, c.secretFunc); err != nil {
+			return nil, err
+		}
+	}
+	form := maps.Clone(c.params)
+	if form == nil {
+		form = make(url.Values, 4)
+	}
+	maps.Copy(form, set)
+	form.Set("grant_type", grant)
+	if len(c.scopes) > 0 {
+		form.Set("scope", strings.Join(c.scopes, " "))
+	}
+	req := tokenendpoint.Request{
+		Source: c.name, URL: c.tokenURL, AllowPlaintext: c.allowPlaintext, Form: form,
+		AuthStyle: tokenendpoint.AuthStyle(c.style), ClientID: c.clientID, ClientSecret: secret,
+		TokenType: c.tokenType, GrantIsFinal: final, Client: c.http, Clock: c.clock,
+	}
+	return req.Do(ctx)
+}
