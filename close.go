@@ -16,9 +16,9 @@ func (ts *TokenSource) Close(ctx context.Context) error {
 	ts.shut()
 	err := ts.drain(ctx)
 	if ts.name == "" { // made by New: the hub is its own
-		ts.hub.close()
+		ts.set.hub.close()
 	}
-	return errors.Join(err, ts.hub.flush(ctx))
+	return errors.Join(err, ts.set.hub.flush(ctx))
 }
 
 // shut closes the TokenSource without waiting.
@@ -42,8 +42,8 @@ func (ts *TokenSource) shut() {
 			ts.flight = nil
 		}
 	}
-	ts.report(ts.hub.clock.Now())
-	ts.hub.leave(ts.lane)
+	ts.report(ts.now())
+	ts.set.hub.leave(ts.lane())
 }
 
 // drain waits for the calls in progress, then revokes.
@@ -129,7 +129,7 @@ func (ts *TokenSource) revoke(tokens []*Token) (err error) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	timer := ts.hub.clock.AfterFunc(ts.set.flightTimeout, func() { cancel(errFlightTimeout) })
+	timer := ts.set.hub.clock.AfterFunc(ts.set.flightTimeout, func() { cancel(errFlightTimeout) })
 	defer timer.Stop()
 	for _, t := range tokens {
 		err = errors.Join(err, revokeOne(ctx, r, t))

@@ -134,9 +134,12 @@ func (c Config) over(m Config) Config {
 	return c
 }
 
-// settings is what a TokenSource needs of its Config. It is comparable, so that
-// equal ones are shared.
+// settings is what a TokenSource needs of its Config, and of the Manager that it
+// is in. It is comparable, so that equal ones are shared.
 type settings struct {
+	hub  *hub
+	lane *lane // nil when neither the Config nor the Source names an endpoint or an account
+
 	leeway, reissueEvery, idleAfter, flightTimeout time.Duration
 
 	budget                                  *budget.Budget

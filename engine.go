@@ -17,7 +17,8 @@ type engine struct {
 	next   time.Duration // when the schedule, or the back-off, wants the next attempt; never if it does not
 	rare   *rare         // what most TokenSources do not have most of the time; nil then
 	count  counts
-	length uint32 // of the last successful flight, in milliseconds
+	length uint16 // of the last successful flight, in lengthUnits
+	busy   int16  // flights and calls of the Source that run
 	state  State  // as last reported
 
 	closed      bool
@@ -27,7 +28,6 @@ type engine struct {
 	skewed      bool // live looks expired by the local wall clock
 	interactive bool // Issue needs a person
 	armed       bool // timer is set; the hub's watcher runs while one is
-	busy        int32
 }
 
 // counts are the cumulative counters of Status.
@@ -37,6 +37,7 @@ type counts struct{ issues, reissues, failures, refusals, rejects uint32 }
 // or for options that few use.
 type rare struct {
 	budget *budget.Budget // of this TokenSource alone, built at first need
+	lane   *lane          // of the Source itself, where no endpoint is named; built at first need
 
 	// The trouble: what the last attempt ran into. err is nil after a success.
 	err      *IssueError
@@ -67,7 +68,11 @@ type rare struct {
 	revoked bool          // Close has taken the tokens to revoke
 }
 
-const maxAbandoned = 4
+const (
+	// maxAbandoned is how many calls of the Source may ignore the end of their ctx (R8).
+	maxAbandoned = 4
+	lengthUnit   = 10 * time.Millisecond
+)
 
 // trouble returns rare, and builds it at first need.
 func (ts *TokenSource) trouble() *rare {
@@ -98,8 +103,8 @@ func (ts *TokenSource) budget() *budget.Budget {
 	if ts.set.budget != nil {
 		return ts.set.budget
 	}
-	if ts.lane.shared() {
-		return ts.lane.accountBudget()
+	if l := ts.set.lane; l.shared() {
+		return &l.budget
 	}
 	r := ts.trouble()
 	if r.budget == nil {
@@ -172,7 +177,7 @@ func (ts *TokenSource) withdraw(now clock.Instant) {
 // first of them.
 func (ts *TokenSource) hasten(now clock.Instant) {
 	ts.rare.failures = 0
-	ts.next = min(ts.next, now.Mono+jitter(coldPause(1), ts.hub.rand()))
+	ts.next = min(ts.next, now.Mono+jitter(coldPause(1), ts.set.hub.rand()))
 }
 
 // restore puts a rejected token back into service when the budget forbids to
@@ -190,7 +195,7 @@ func (ts *TokenSource) restore(now clock.Instant) {
 	}
 	ts.next = never
 	if left := ts.live.deadline.remaining(now); left != never && ts.set.reissueEvery >= 0 {
-		ts.next = now.Mono + reissueAfter(left, 0, 0, 0, 0, ts.hub.rand())
+		ts.next = now.Mono + reissueAfter(left, 0, 0, 0, 0, ts.set.hub.rand())
 	}
 	ts.expose()
 	if ts.flight != nil {
@@ -209,12 +214,12 @@ func (ts *TokenSource) blocked(now clock.Instant, byCaller bool) (until time.Dur
 		return never, ErrInteractionRequired
 	}
 	if r == nil {
-		return ts.lane.gate(), errPaused
+		return ts.lane().gate(), errPaused
 	}
 	if r.force {
 		return 0, nil
 	}
-	until = max(r.gate, ts.lane.gate())
+	until = max(r.gate, ts.lane().gate())
 	if r.err != nil {
 		until, why = max(until, ts.next), r.err
 		if r.final {
@@ -339,7 +344,7 @@ func (ts *TokenSource) arm(now clock.Instant) {
 		ts.timer.Stop()
 	case at == never:
 	case ts.timer == nil:
-		ts.timer = ts.hub.clock.AfterFunc(max(at-now.Mono, 0), ts.tick)
+		ts.timer = ts.set.hub.clock.AfterFunc(max(at-now.Mono, 0), ts.tick)
 	default:
 		ts.timer.Reset(max(at-now.Mono, 0))
 	}
@@ -349,7 +354,7 @@ func (ts *TokenSource) arm(now clock.Instant) {
 func (ts *TokenSource) watched(armed bool) {
 	if armed != ts.armed {
 		ts.armed = armed
-		ts.hub.watch(armed)
+		ts.set.hub.watch(armed)
 	}
 }
 
@@ -358,7 +363,7 @@ func (ts *TokenSource) watched(armed bool) {
 func (ts *TokenSource) tick() {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	ts.settle(ts.hub.clock.Now())
+	ts.settle(ts.now())
 }
 
 // rejudge is called after the hands of the clock moved apart: the machine
@@ -372,7 +377,7 @@ func (ts *TokenSource) rejudge(now clock.Instant) {
 	if ts.serving && ts.failing() == nil && ts.next != never {
 		left := ts.live.deadline.remaining(now)
 		if left > 0 && left != never && ts.next > now.Mono+left-ts.lastFlight() {
-			ts.next = now.Mono + reissueAfter(left, 0, 0, 0, ts.lastFlight(), ts.hub.rand())
+			ts.next = now.Mono + reissueAfter(left, 0, 0, 0, ts.lastFlight(), ts.set.hub.rand())
 		}
 	}
 	ts.settle(now)
@@ -380,7 +385,7 @@ func (ts *TokenSource) rejudge(now clock.Instant) {
 
 // lastFlight returns how long the last successful flight took.
 func (ts *TokenSource) lastFlight() time.Duration {
-	return time.Duration(ts.length) * time.Millisecond
+	return time.Duration(ts.length) * lengthUnit
 }
 
 // wallAt returns a monotonic reading as civil time; zero for never.
@@ -390,3 +395,6 @@ func wallAt(now clock.Instant, mono time.Duration) time.Time {
 	}
 	return now.Wall.Add(mono - now.Mono)
 }
+
+// now reads the clock.
+func (ts *TokenSource) now() clock.Instant { return ts.set.hub.clock.Now() }

@@ -145,16 +145,22 @@ const slotLasts = time.Second
 // place returns the flight's place at the pacer of its endpoint. A caller's
 // overtakes those of the schedule.
 func (ts *TokenSource) place(f *flight, now clock.Instant) time.Duration {
+	l := ts.lane()
+	if l == nil {
+		if l = ts.soloLane(now); l == nil {
+			return now.Mono
+		}
+	}
 	if !ts.serving {
 		if !f.urgent || now.Mono-f.slot > slotLasts {
-			f.slot, f.urgent = ts.lane.urgent(now), true
+			f.slot, f.urgent = l.endpoint.pacer.Urgent(now.Mono), true
 		}
 		return f.slot
 	}
 	if f.slot > now.Mono {
 		return f.slot
 	}
-	at, ok := ts.lane.scheduled(now, f.slot != 0)
+	at, ok := l.endpoint.pacer.Scheduled(now.Mono, f.slot != 0)
 	if ok {
 		return now.Mono
 	}
@@ -193,7 +199,7 @@ func (f *flight) pause(d time.Duration) {
 		return
 	}
 	done := make(chan struct{})
-	t := f.ts.hub.clock.AfterFunc(d, func() { close(done) })
+	t := f.ts.set.hub.clock.AfterFunc(d, func() { close(done) })
 	defer t.Stop()
 	select {
 	case <-done:
@@ -219,7 +225,7 @@ func (f *flight) attempt() outcome {
 		name := sourceName(ts.src)
 		return outcome{err: &IssueError{Source: name, Unsent: true, Err: context.Cause(f.ctx)}, source: name}
 	}
-	c := &call{ts: ts, try: f.try, start: ts.hub.clock.Now(), result: make(chan outcome, 1)}
+	c := &call{ts: ts, try: f.try, start: ts.now(), result: make(chan outcome, 1)}
 	ts.mu.Lock()
 	ts.busy++
 	switch c.try.step {
@@ -281,7 +287,7 @@ func (c *call) do(ctx context.Context) outcome {
 	if out.err != nil {
 		return out
 	}
-	ready, skewed, err := prepare(t, c.start, ts.hub.clock.Now(), ts.set.leeway)
+	ready, skewed, err := prepare(t, c.start, ts.now(), ts.set.leeway)
 	if err != nil {
 		out.err = &IssueError{Source: out.source, Kind: Transient, Err: err}
 		return out
@@ -317,7 +323,7 @@ func (c *call) deliver(out outcome) {
 	if ts.rare.abandoned--; ts.rare.abandoned < maxAbandoned {
 		ts.rare.allowance = 0
 	}
-	now := ts.hub.clock.Now()
+	now := ts.now()
 	wanted := out.got != nil && !ts.closed && !ts.serving && !out.got.token.deadline.past(now)
 	switch {
 	case wanted && out.err == nil:

@@ -1,8 +1,10 @@
 package renew
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"sync"
@@ -28,6 +30,7 @@ type hub struct {
 
 	mu        sync.Mutex // guards what follows; the innermost lock but for those of lanes and budgets
 	endpoints map[endpointKey]*endpoint
+	lanes     map[laneKey]*lane
 	settings  *settings     // the last one made, to share
 	armed     int           // TokenSources whose timer is set
 	timer     clock.Timer   // the watcher's
@@ -37,7 +40,8 @@ type hub struct {
 
 // newHub builds a hub from the shared fields of a Config.
 func newHub(cfg Config) *hub {
-	h := &hub{clock: cfg.Clock, rate: cfg.Rate, every: cfg.WatchEvery, source: cfg.Rand}
+	h := &hub{clock: cfg.Clock, rate: cfg.Rate, every: cfg.WatchEvery, source: cfg.Rand,
+		endpoints: make(map[endpointKey]*endpoint), lanes: make(map[laneKey]*lane)}
 	if h.clock == nil {
 		h.clock = clock.Real{}
 	}
@@ -156,81 +160,74 @@ type endpointKey struct {
 // endpoint is an issuer's endpoint: the unit of pacing (R20).
 type endpoint struct {
 	key   endpointKey
-	lanes map[string]*lane // guarded by the hub's mu
-	users int              // guarded by the hub's mu
+	users int // lanes; guarded by the hub's mu
 	pacer *budget.Pacer
 
 	mu     sync.Mutex
-	closed time.Duration // until then the issuer asked for a pause
+	closed time.Duration // until then the issuer asked everybody for a pause
 }
 
-// lane is an account at an endpoint: the unit of lock-out. Sources that name no account
-// share a lane without a name, which has no pause and no budget of its own.
-type lane struct {
-	endpoint *endpoint
+// laneKey names an account at an endpoint.
+type laneKey struct {
+	endpoint endpointKey
 	account  string
-	users    int // guarded by the hub's mu
+}
+
+// lane is an account at an endpoint: the unit of lock-out. Sources that name no
+// account share a lane without a name, which has neither a pause nor a budget.
+type lane struct {
+	key      laneKey
+	endpoint *endpoint
+	users    int // TokenSources; guarded by the hub's mu
 
 	mu     sync.Mutex
-	closed time.Duration
+	closed time.Duration // until then the issuer asked this account for a pause
 	budget budget.Budget
 }
 
-// lane returns the lane of an endpoint and account, and counts one user more.
-func (h *hub) lane(name, account string, src Source) *lane {
-	key := endpointKey{name: name}
-	shareable := true
-	if name == "" {
-		if shareable = reflect.ValueOf(src).Comparable(); shareable {
-			key.src = src
-		}
-	}
+// join returns a lane, made at first need, and counts one user more.
+func (h *hub) join(key laneKey) *lane {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var e *endpoint
-	if shareable {
-		e = h.endpoints[key]
-	}
-	if e == nil {
-		e = &endpoint{key: key, lanes: make(map[string]*lane, 1), pacer: budget.NewPacer(h.rate)}
-		if shareable {
-			if h.endpoints == nil {
-				h.endpoints = make(map[endpointKey]*endpoint, 1)
-			}
-			h.endpoints[key] = e
-		}
-	}
-	l := e.lanes[account]
+	l := h.lanes[key]
 	if l == nil {
-		l = &lane{endpoint: e, account: account}
-		e.lanes[account] = l
+		e := h.endpoints[key.endpoint]
+		if e == nil {
+			e = &endpoint{key: key.endpoint, pacer: budget.NewPacer(h.rate)}
+			h.endpoints[e.key] = e
+		}
+		e.users++
+		l = &lane{key: key, endpoint: e}
+		h.lanes[key] = l
 	}
-	e.users++
 	l.users++
 	return l
 }
 
 // leave counts one user less, and forgets what nobody uses.
 func (h *hub) leave(l *lane) {
+	if l == nil {
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	e := l.endpoint
-	if l.users--; l.users == 0 {
-		delete(e.lanes, l.account)
+	if l.users--; l.users > 0 {
+		return
 	}
-	if e.users--; e.users == 0 && h.endpoints[e.key] == e {
-		delete(h.endpoints, e.key)
+	delete(h.lanes, l.key)
+	if l.endpoint.users--; l.endpoint.users == 0 {
+		delete(h.endpoints, l.endpoint.key)
 	}
 }
 
 // shared reports whether the lane is that of a named account.
-func (l *lane) shared() bool { return l.account != "" }
-
-// accountBudget returns the budget of a named account.
-func (l *lane) accountBudget() *budget.Budget { return &l.budget }
+func (l *lane) shared() bool { return l != nil && l.key.account != "" }
 
 // gate returns until when the issuer asked for a pause.
 func (l *lane) gate() time.Duration {
+	if l == nil {
+		return 0
+	}
 	l.mu.Lock()
 	at := l.closed
 	l.mu.Unlock()
@@ -242,6 +239,7 @@ func (l *lane) gate() time.Duration {
 // close notes a pause that the issuer asked for: of everybody, or of this account.
 func (l *lane) close(until time.Duration, everybody bool) {
 	switch {
+	case l == nil:
 	case everybody:
 		l.endpoint.mu.Lock()
 		defer l.endpoint.mu.Unlock()
@@ -253,8 +251,53 @@ func (l *lane) close(until time.Duration, everybody bool) {
 	}
 }
 
-func (l *lane) urgent(now clock.Instant) time.Duration { return l.endpoint.pacer.Urgent(now.Mono) }
+// lane returns the lane of a TokenSource, or nil: a Source that names no endpoint
+// needs none while its flights are far apart.
+func (ts *TokenSource) lane() *lane {
+	if ts.set.lane == nil && ts.rare != nil {
+		return ts.rare.lane
+	}
+	return ts.set.lane
+}
 
-func (l *lane) scheduled(now clock.Instant, waited bool) (time.Duration, bool) {
-	return l.endpoint.pacer.Scheduled(now.Mono, waited)
+// soloFlights is how many times closer than the rate allows the flights of a
+// TokenSource may get before its Source becomes an endpoint of its own. It is
+// above 1 because several TokenSources may have one Source.
+const soloFlights = 16
+
+// soloLane makes the Source an endpoint of its own when its flights are so close
+// that they could exceed the rate; before, it returns nil. Most Sources never
+// get there, and a lane takes more memory than a TokenSource.
+func (ts *TokenSource) soloLane(now clock.Instant) *lane {
+	h := ts.set.hub
+	perSecond := cmp.Or(h.rate.PerSecond, budget.DefaultPerSecond)
+	if perSecond < 0 || (now.Mono-ts.lastStart()).Seconds() >= soloFlights/perSecond {
+		return nil
+	}
+	r := ts.trouble()
+	r.lane = h.join(laneKey{endpoint: endpointOf(ts.src)})
+	return r.lane
+}
+
+// endpointOf returns the key of a Source that stands for its own endpoint.
+func endpointOf(src Source) endpointKey {
+	if !reflect.ValueOf(src).Comparable() {
+		src = &soleSource{src}
+	}
+	return endpointKey{src: src}
+}
+
+// soleSource makes a key of a Source that cannot be compared.
+type soleSource struct{ Source }
+
+// lastStart returns when the last flight began, as far as it left a trace.
+func (ts *TokenSource) lastStart() time.Duration {
+	last := time.Duration(math.MinInt64 / 2)
+	if ts.rare != nil && ts.rare.err != nil {
+		last = ts.rare.at
+	}
+	if t := ts.live; t != nil && t.deadline != (deadline{}) {
+		last = max(last, t.deadline.mono-t.Life+leewayOf(ts.set.leeway, t.Life))
+	}
+	return last
 }

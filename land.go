@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"math"
 	"time"
 
 	"github.com/seed-f29168f7/renew/clock"
@@ -12,7 +13,7 @@ func (f *flight) land(out outcome) (again bool, pause time.Duration) {
 	ts := f.ts
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	now := ts.hub.clock.Now()
+	now := ts.now()
 	defer func() {
 		if !again {
 			ts.done()
@@ -34,7 +35,7 @@ func (f *flight) land(out outcome) (again bool, pause time.Duration) {
 	switch {
 	case out.err == nil && !out.same:
 		ts.chargeFor(f, now, failure{})
-		ts.length = uint32(min((now.Mono - f.began.Mono).Milliseconds(), 1<<31))
+		ts.length = uint16(min((now.Mono-f.began.Mono+lengthUnit-1)/lengthUnit, math.MaxUint16))
 		ts.publish(now, out.got, f.try.step)
 		f.end(ts.live, nil)
 		return false, 0
@@ -92,7 +93,7 @@ func (f *flight) fail(now clock.Instant, fail failure, out outcome) (again bool,
 			next.step = issue
 		}
 		r.failures++
-		pause = fail.pause(r.failures, ts.serving, ts.remaining(now), ts.life(), ts.hub.rand())
+		pause = fail.pause(r.failures, ts.serving, ts.remaining(now), ts.life(), ts.set.hub.rand())
 		person := next.step == issue && ts.interactive
 		if !person && now.Mono+pause < f.timeout && ts.reserve(now, &next) {
 			f.tries--
@@ -154,11 +155,11 @@ func (ts *TokenSource) fail(now clock.Instant, fail failure, version uint64) {
 	r.err, r.final, r.person, r.denied = fail.IssueError, fail.final(), fail.interaction, false
 	r.at, r.version = now.Mono, version
 	r.failures++
-	pause := fail.pause(r.failures, ts.serving, ts.remaining(now), ts.life(), ts.hub.rand())
+	pause := fail.pause(r.failures, ts.serving, ts.remaining(now), ts.life(), ts.set.hub.rand())
 	ts.next = now.Mono + pause
 	if fail.Kind == Throttled {
 		r.gate = ts.next
-		ts.lane.close(ts.next, fail.Status == 503)
+		ts.lane().close(ts.next, fail.Status == 503)
 	}
 }
 
@@ -174,7 +175,7 @@ func (ts *TokenSource) publish(now clock.Instant, c *candidate, by step) {
 	if !t.ReissueAt.IsZero() {
 		hint = max(t.ReissueAt.Sub(c.start.Wall), 1)
 	}
-	after := reissueAfter(t.Life, leewayOf(ts.set.leeway, t.Life), ts.set.reissueEvery, hint, ts.lastFlight(), ts.hub.rand())
+	after := reissueAfter(t.Life, leewayOf(ts.set.leeway, t.Life), ts.set.reissueEvery, hint, ts.lastFlight(), ts.set.hub.rand())
 	ts.next = never
 	if after != never {
 		ts.next = max(c.start.Mono+after, now.Mono)
@@ -192,7 +193,7 @@ func (ts *TokenSource) forgive(by step) {
 	if r == nil {
 		return
 	}
-	keep := rare{abandoned: r.abandoned, allowance: r.allowance, readAt: r.readAt, budget: r.budget, idle: r.idle, revoked: r.revoked}
+	keep := rare{abandoned: r.abandoned, allowance: r.allowance, readAt: r.readAt, budget: r.budget, lane: r.lane, idle: r.idle, revoked: r.revoked}
 	if by != reissue {
 		keep.refused, keep.reissueOff = r.refused, r.reissueOff
 	}
@@ -211,7 +212,7 @@ func (ts *TokenSource) sameAgain(now clock.Instant) {
 	if p := sameTokenPause(ts.remaining(now)); p != never {
 		ts.next = now.Mono + p
 	} else if ts.set.reissueEvery > 0 {
-		ts.next = now.Mono + reissueAfter(0, 0, ts.set.reissueEvery, 0, 0, ts.hub.rand())
+		ts.next = now.Mono + reissueAfter(0, 0, ts.set.reissueEvery, 0, 0, ts.set.hub.rand())
 	}
 }
 

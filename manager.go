@@ -83,6 +83,7 @@ func (h *hub) add(name string, src Source, cfg Config) (*TokenSource, error) {
 		return nil, &ConfigError{"Traits.Timeout", fmt.Sprintf("of the source is %v: it must be positive, or 0 for the default", traits.Timeout)}
 	}
 	set := settings{
+		hub:    h,
 		leeway: cfg.Leeway, reissueEvery: cfg.ReissueEvery, idleAfter: max(cfg.IdleAfter, 0), flightTimeout: cfg.FlightTimeout,
 		budget: cfg.Budget, interactive: cfg.Interactive, revokeOnClose: cfg.RevokeOnClose, checkOnRead: cfg.CheckOnRead,
 	}
@@ -92,10 +93,16 @@ func (h *hub) add(name string, src Source, cfg Config) (*TokenSource, error) {
 	if set.flightTimeout == 0 {
 		set.flightTimeout = defaultFlightTimeout
 	}
-	ts := &TokenSource{hub: h, name: name, src: src, set: h.settingsOf(set)}
+	key := laneKey{endpointKey{name: cmp.Or(cfg.Endpoint, traits.Endpoint)}, cmp.Or(cfg.Account, traits.Account)}
+	if key.endpoint.name == "" && key.account != "" {
+		key.endpoint = endpointOf(src)
+	}
+	if key != (laneKey{}) {
+		set.lane = h.join(key)
+	}
+	ts := &TokenSource{name: name, src: src, set: h.settingsOf(set)}
 	ts.interactive = traits.Interactive
 	ts.next = never
-	ts.lane = h.lane(cmp.Or(cfg.Endpoint, traits.Endpoint), cmp.Or(cfg.Account, traits.Account), src)
 	return ts, nil
 }
 

@@ -139,7 +139,7 @@ type Status struct {
 func (ts *TokenSource) Status() Status {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	now := ts.hub.clock.Now()
+	now := ts.now()
 	ts.settle(now)
 	s := Status{
 		Name: ts.name, State: ts.stateAt(now), Next: ActionNone, BudgetLeft: -1,
@@ -231,7 +231,7 @@ func (ts *TokenSource) spent(now clock.Instant) bool {
 
 // report notes a change of state, and tells who wants to know.
 func (ts *TokenSource) report(now clock.Instant) {
-	if ts.hub.events == nil {
+	if ts.set.hub.events == nil {
 		return
 	}
 	to := ts.stateAt(now)
@@ -249,12 +249,12 @@ func (ts *TokenSource) report(now clock.Instant) {
 	if err := ts.failing(); err != nil && to != StateClosed {
 		c.Err = err
 	}
-	ts.hub.events.post(func() { ts.hub.events.changed(c) })
+	ts.set.hub.events.post(func() { ts.set.hub.events.changed(c) })
 }
 
 // rotated tells the Rotated hook about a new refresh token, and waits for it.
 func (ts *TokenSource) rotated(ctx context.Context, t, base *Token) error {
-	e := ts.hub.events
+	e := ts.set.hub.events
 	if e == nil || e.hooks.Rotated == nil || t.Refresh.IsZero() || base != nil && base.Refresh.Equal(t.Refresh) {
 		return nil
 	}

@@ -48,7 +48,7 @@ func (ts *TokenSource) Wait(ctx context.Context) (*Token, error) {
 // person is needed) it stays in service until its deadline, and the error says why.
 func (ts *TokenSource) Reject(ctx context.Context, t *Token) (*Token, error) {
 	ts.mu.Lock()
-	now := ts.hub.clock.Now()
+	now := ts.now()
 	ts.settle(now)
 	if !ts.closed && ts.serving && ts.live.is(t) {
 		ts.count.rejects++
@@ -68,7 +68,7 @@ func (ts *TokenSource) Reject(ctx context.Context, t *Token) (*Token, error) {
 		// It went back into service: the budget was spent in the meantime.
 		ts.mu.Lock()
 		defer ts.mu.Unlock()
-		return nil, ts.budgetError(ts.hub.clock.Now())
+		return nil, ts.budgetError(ts.now())
 	}
 	return got, err
 }
@@ -113,7 +113,7 @@ func (ts *TokenSource) obtain(ctx context.Context, patience time.Duration) (*Tok
 	version, versioned := uint64(0), false
 	ts.mu.Lock()
 	for {
-		now := ts.hub.clock.Now()
+		now := ts.now()
 		ts.noteRead(now)
 		ts.settle(now)
 		switch {
@@ -171,7 +171,7 @@ func (ts *TokenSource) obtain(ctx context.Context, patience time.Duration) (*Tok
 		ts.mu.Lock()
 		f.waiters--
 		if ended != nil {
-			ts.settle(ts.hub.clock.Now())
+			ts.settle(ts.now())
 			ts.mu.Unlock()
 			return nil, ended
 		}
@@ -192,7 +192,7 @@ func (ts *TokenSource) impatient(ctx context.Context, now clock.Instant, until, 
 	if until == never || until-now.Mono > patience {
 		return ts.refusal(now, until, why)
 	}
-	if deadline, ok := ctx.Deadline(); ok && ts.hub.clock.Until(deadline) < until-now.Mono {
+	if deadline, ok := ctx.Deadline(); ok && ts.set.hub.clock.Until(deadline) < until-now.Mono {
 		return ts.refusal(now, until, why)
 	}
 	return nil
@@ -255,7 +255,7 @@ func (ts *TokenSource) Reset() {
 	if ts.closed || ts.rare == nil && (ts.serving || ts.live == nil) {
 		return
 	}
-	now := ts.hub.clock.Now()
+	now := ts.now()
 	r := ts.trouble()
 	troubled := r.err != nil || r.refused > 0
 	r.err, r.final, r.person, r.failures, r.owing, r.gate = nil, false, false, 0, false, 0
@@ -292,7 +292,7 @@ func inputVersion(src Source) (v uint64) {
 func (ts *TokenSource) ask() {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	now := ts.hub.clock.Now()
+	now := ts.now()
 	ts.noteRead(now)
 	ts.settle(now)
 	if !ts.closed && !ts.serving && !ts.flying() {
@@ -308,7 +308,7 @@ func (ts *TokenSource) ask() {
 func (ts *TokenSource) ready() error {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	now := ts.hub.clock.Now()
+	now := ts.now()
 	ts.settle(now)
 	switch {
 	case ts.closed:

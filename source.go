@@ -20,9 +20,7 @@ type TokenSource struct {
 	checked atomic.Pointer[Token]
 
 	// These never change.
-	hub  *hub      // what the TokenSources of one Manager share
-	set  *settings // shared between TokenSources with an equal Config
-	lane *lane     // endpoint and account
+	set  *settings // shared between TokenSources that are configured alike
 	src  Source
 	name string
 
@@ -48,7 +46,7 @@ func (ts *TokenSource) Token(ctx context.Context) (*Token, error) {
 }
 
 func (ts *TokenSource) slowToken(ctx context.Context) (*Token, error) {
-	if t := ts.checked.Load(); t != nil && !t.deadline.past(ts.hub.clock.Now()) {
+	if t := ts.checked.Load(); t != nil && !t.deadline.past(ts.now()) {
 		return t, nil
 	}
 	return ts.obtain(ctx, ts.set.flightTimeout)

@@ -131,8 +131,8 @@ func prepare(t *Token, start, now clock.Instant, leeway time.Duration) (ready *T
 		return nil, false, fmt.Errorf("the token expired on its way: its life is %v, counted from the start of the request", l.life)
 	}
 	header := [1]string{c.Type + " " + t.Value.Reveal()}
-	text := header[0][len(c.Type)+1:]
-	c.Value = Secret{reveal: func() string { return text }}
+	// Both funcs capture one pointer and nothing else: there are many tokens. A scheme has no space.
+	c.Value = Secret{reveal: func() string { _, text, _ := strings.Cut(header[0], " "); return text }}
 	c.header = func() []string { return header[:1:1] }
 	return &c, l.skewed, nil
 }

@@ -16,18 +16,18 @@ import (
 
 // The tests in this file drive the Transport with the true engine.
 
-// counter is a Source whose tokens are numbered.
-type counter struct {
+// numbered is a Source whose tokens are numbered.
+type numbered struct {
 	prefix string
 	n      atomic.Int64
 }
 
-func (c *counter) Issue(context.Context) (*Token, error) {
+func (c *numbered) Issue(context.Context) (*Token, error) {
 	n := c.n.Add(1)
 	return &Token{Value: NewSecret(fmt.Sprintf("%s%s-%d", c.prefix, tokenMark, n)), Life: time.Hour}, nil
 }
 
-func newTokenSource(t testing.TB, src Source) *TokenSource {
+func transportSource(t testing.TB, src Source) *TokenSource {
 	t.Helper()
 	ts, err := New(src, Config{})
 	if err != nil {
@@ -37,7 +37,7 @@ func newTokenSource(t testing.TB, src Source) *TokenSource {
 	return ts
 }
 
-func newManager(t testing.TB) *Manager {
+func transportManager(t testing.TB) *Manager {
 	t.Helper()
 	m, err := NewManager(Config{})
 	if err != nil {
@@ -58,8 +58,8 @@ func TestR29_Engine_OneRefreshForAll(t *testing.T) {
 			w.WriteHeader(401)
 		}
 	})
-	src := &counter{}
-	client, err := newTokenSource(t, src).Client(s.URL)
+	src := &numbered{}
+	client, err := transportSource(t, src).Client(s.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,12 +86,12 @@ func TestR29_Engine_OneRefreshForAll(t *testing.T) {
 // R29: the refresh that an unreplayable request starts goes on without it.
 func TestR29_Engine_UnreplayableStartsTheRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		src := &counter{}
+		src := &numbered{}
 		slow := SourceFunc(func(ctx context.Context) (*Token, error) {
 			time.Sleep(time.Second)
 			return src.Issue(ctx)
 		})
-		ts := newTokenSource(t, slow)
+		ts := transportSource(t, slow)
 		sent := []string{}
 		tr := newTransport(t, ts, TransportConfig{Base: baseFunc(func(out *http.Request) (*http.Response, error) {
 			sent = append(sent, strings.TrimPrefix(out.Header.Get("Authorization"), "Bearer "+tokenMark))
@@ -125,8 +125,8 @@ func TestR29_Engine_UnreplayableStartsTheRefresh(t *testing.T) {
 // its 401s go back as they come, and the token stays in service for the others.
 func TestR22_Engine_BudgetSpent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		src := &counter{}
-		ts := newTokenSource(t, src)
+		src := &numbered{}
+		ts := transportSource(t, src)
 		tr := newTransport(t, ts, TransportConfig{Base: baseFunc(func(out *http.Request) (*http.Response, error) {
 			if out.URL.Path == "/bad" {
 				return answer(401)(out)
@@ -154,7 +154,7 @@ func TestR22_Engine_BudgetSpent(t *testing.T) {
 // R29: no token, no request; the error is the TokenSource's.
 func TestR29_Engine_NoTokenNoRequest(t *testing.T) {
 	refused := &IssueError{Source: "test", Code: "invalid_client", Kind: Refused, Permanent: true}
-	ts := newTokenSource(t, SourceFunc(func(context.Context) (*Token, error) { return nil, refused }))
+	ts := transportSource(t, SourceFunc(func(context.Context) (*Token, error) { return nil, refused }))
 	client := &http.Client{Transport: newTransport(t, ts, TransportConfig{Base: untouchable(t)})}
 	_, err := client.Do(newRequest(t, "GET", "https://api.example", nil))
 	if ie, ok := errors.AsType[*IssueError](err); !ok || ie.Code != "invalid_client" {
@@ -164,7 +164,7 @@ func TestR29_Engine_NoTokenNoRequest(t *testing.T) {
 
 // own is a Source with its own way to put a token on a request, below a wrapper.
 type own struct {
-	counter
+	numbered
 	err error
 }
 
@@ -173,14 +173,14 @@ func (o *own) Authorize(req *http.Request, t *Token) error {
 	return o.err
 }
 
-type wrapper struct{ Source }
+type wrapped struct{ Source }
 
-func (w wrapper) Unwrap() Source { return w.Source }
+func (w wrapped) Unwrap() Source { return w.Source }
 
 // R28: a Source that is an Authorizer puts its tokens on requests in its own way.
 func TestR28_Engine_Authorizer(t *testing.T) {
 	src := &own{}
-	ts := newTokenSource(t, wrapper{src})
+	ts := transportSource(t, wrapped{src})
 	req := newRequest(t, "GET", "https://api.example", nil)
 	cred, err := ts.Authenticate(req)
 	if tok, ok := cred.(*Token); err != nil || !ok || tok.Generation() != 1 || req.Header.Get("X-Chap") != "own:"+tokenMark+"-1" || req.Header.Get("Authorization") != "" {
@@ -194,8 +194,8 @@ func TestR28_Engine_Authorizer(t *testing.T) {
 
 // A TokenSource takes back only what it gave, and an older token costs nothing.
 func TestR29_Engine_Refused(t *testing.T) {
-	src := &counter{}
-	ts := newTokenSource(t, src)
+	src := &numbered{}
+	ts := transportSource(t, src)
 	req := newRequest(t, "GET", "https://api.example", nil)
 	for _, c := range []Credential{nil, "token", (*Token)(nil)} {
 		if retry, err := ts.Refused(req, c, nil); retry || err == nil {
@@ -219,7 +219,7 @@ func TestR29_Engine_Refused(t *testing.T) {
 // The one-liners check their origins, and work.
 func TestR28_Engine_Clients(t *testing.T) {
 	s := newSite(t, func(http.ResponseWriter, *http.Request) {})
-	client, ts, err := NewClient(&counter{}, s.URL)
+	client, ts, err := NewClient(&numbered{}, s.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestR28_Engine_Clients(t *testing.T) {
 		t.Errorf("the server saw %q", log)
 	}
 	for _, origins := range [][]string{nil, {"http://api.example"}, {s.URL + "/path"}} {
-		if c, ts, err := NewClient(&counter{}, origins...); c != nil || ts != nil || err == nil {
+		if c, ts, err := NewClient(&numbered{}, origins...); c != nil || ts != nil || err == nil {
 			t.Errorf("NewClient(%q) = %v, %v, %v; want an error", origins, c, ts, err)
 		}
 	}
@@ -246,7 +246,7 @@ func TestR28_Engine_Clients(t *testing.T) {
 // token goes to its own origin alone.
 func TestR28_Engine_PerOrigin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t)
+		m := transportManager(t)
 		var mu sync.Mutex
 		made, sent := map[string]int{}, map[string]int{}
 		p := &PerOrigin{Manager: m, New: func(origin string) (Source, error) {
@@ -254,7 +254,7 @@ func TestR28_Engine_PerOrigin(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			made[origin]++
-			return &counter{prefix: origin + "/"}, nil
+			return &numbered{prefix: origin + "/"}, nil
 		}}
 		refuse := true
 		tr := newTransport(t, p, TransportConfig{Origins: []string{"https://a.example", "https://b.example:8443"}, Base: baseFunc(func(out *http.Request) (*http.Response, error) {
@@ -297,7 +297,7 @@ func TestR28_Engine_PerOriginNewFails(t *testing.T) {
 		cause := errors.New("no key for it")
 		calls := 0
 		var src Source
-		p := &PerOrigin{Manager: newManager(t), New: func(string) (Source, error) {
+		p := &PerOrigin{Manager: transportManager(t), New: func(string) (Source, error) {
 			time.Sleep(time.Second)
 			if calls++; calls == 1 {
 				return nil, cause
@@ -321,7 +321,7 @@ func TestR28_Engine_PerOriginNewFails(t *testing.T) {
 		if _, ok := errors.AsType[*ConfigError](err); !ok {
 			t.Errorf("Authenticate with a nil Source = %v, want a *ConfigError", err)
 		}
-		src = &counter{}
+		src = &numbered{}
 		if _, err := p.Authenticate(newRequest(t, "GET", "https://a.example", nil)); err != nil {
 			t.Errorf("Authenticate once New works: %v", err)
 		}
@@ -331,9 +331,9 @@ func TestR28_Engine_PerOriginNewFails(t *testing.T) {
 // A waiter's context ends its own wait, and nobody else's.
 func TestR28_Engine_PerOriginWaiterLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &PerOrigin{Manager: newManager(t), New: func(string) (Source, error) {
+		p := &PerOrigin{Manager: transportManager(t), New: func(string) (Source, error) {
 			time.Sleep(time.Minute)
-			return &counter{}, nil
+			return &numbered{}, nil
 		}}
 		var wg sync.WaitGroup
 		defer wg.Wait()
@@ -357,12 +357,12 @@ func TestR28_Engine_PerOriginWaiterLeaves(t *testing.T) {
 func TestR28_Engine_PerOriginNewPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		p := &PerOrigin{Manager: newManager(t), New: func(string) (Source, error) {
+		p := &PerOrigin{Manager: transportManager(t), New: func(string) (Source, error) {
 			time.Sleep(time.Second)
 			if calls++; calls == 1 {
 				panic("hush")
 			}
-			return &counter{}, nil
+			return &numbered{}, nil
 		}}
 		var wg sync.WaitGroup
 		var panics, errs atomic.Int64
@@ -392,8 +392,8 @@ func TestR28_Engine_PerOriginNewPanics(t *testing.T) {
 // One that is there by the origin's name is used, added by hand or by another PerOrigin just now.
 func TestR28_Engine_PerOriginUsesWhatIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t)
-		if _, err := m.Add("https://hand.example", &counter{prefix: "hand"}, Config{}); err != nil {
+		m := transportManager(t)
+		if _, err := m.Add("https://hand.example", &numbered{prefix: "hand"}, Config{}); err != nil {
 			t.Fatal(err)
 		}
 		newP := func() *PerOrigin {
@@ -402,7 +402,7 @@ func TestR28_Engine_PerOriginUsesWhatIsThere(t *testing.T) {
 					t.Error("New was called for a TokenSource that is there")
 				}
 				time.Sleep(time.Second)
-				return &counter{}, nil
+				return &numbered{}, nil
 			}}
 		}
 		req := newRequest(t, "GET", "https://hand.example", nil)
@@ -424,7 +424,7 @@ func TestR28_Engine_PerOriginUsesWhatIsThere(t *testing.T) {
 // A request whose look into the Manager was just too early makes no second one.
 func TestR28_Engine_PerOriginLooksAgain(t *testing.T) {
 	calls := 0
-	p := &PerOrigin{Manager: newManager(t), New: func(string) (Source, error) { calls++; return &counter{}, nil }}
+	p := &PerOrigin{Manager: transportManager(t), New: func(string) (Source, error) { calls++; return &numbered{}, nil }}
 	first, err := p.add("https://a.example")
 	if err != nil {
 		t.Fatal(err)
@@ -438,15 +438,15 @@ func TestR28_Engine_PerOriginLooksAgain(t *testing.T) {
 func TestR28_Engine_PerOriginMisused(t *testing.T) {
 	req := newRequest(t, "GET", "https://a.example", nil)
 	var none *PerOrigin
-	source := func(string) (Source, error) { return &counter{}, nil }
-	for _, p := range []*PerOrigin{none, {}, {Manager: newManager(t)}, {New: source}} {
+	source := func(string) (Source, error) { return &numbered{}, nil }
+	for _, p := range []*PerOrigin{none, {}, {Manager: transportManager(t)}, {New: source}} {
 		if _, err := p.Authenticate(req); err == nil {
 			t.Error("Authenticate without a field = nil, want a *ConfigError")
 		} else if _, ok := errors.AsType[*ConfigError](err); !ok {
 			t.Errorf("Authenticate without a field = %v, want a *ConfigError", err)
 		}
 	}
-	p := &PerOrigin{Manager: newManager(t), New: source}
+	p := &PerOrigin{Manager: transportManager(t), New: source}
 	if retry, err := p.Refused(req, "foreign", nil); retry || err == nil {
 		t.Errorf("Refused = %v, %v; want an error", retry, err)
 	}
@@ -460,7 +460,7 @@ func TestR28_Engine_TokenSourceIsCheap(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates on its own account")
 	}
-	ts := newTokenSource(t, &counter{})
+	ts := transportSource(t, &numbered{})
 	tr, req := newTransport(t, ts, TransportConfig{Base: noop()}), usualRequest(t)
 	if n := testing.AllocsPerRun(1000, func() {
 		if _, err := tr.RoundTrip(req); err != nil {
@@ -472,7 +472,7 @@ func TestR28_Engine_TokenSourceIsCheap(t *testing.T) {
 }
 
 func BenchmarkR28_Engine_RoundTrip(b *testing.B) {
-	tr, req := newTransport(b, newTokenSource(b, &counter{}), TransportConfig{Base: noop()}), usualRequest(b)
+	tr, req := newTransport(b, transportSource(b, &numbered{}), TransportConfig{Base: noop()}), usualRequest(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := tr.RoundTrip(req); err != nil {

@@ -94,21 +94,21 @@ func untouchable(t *testing.T) baseFunc {
 	}
 }
 
-// body counts what is done to it.
-type body struct {
+// spyBody counts what is done to it.
+type spyBody struct {
 	io.Reader
 	read, closed int
 }
 
-func newBody(text string) *body { return &body{Reader: strings.NewReader(text)} }
+func newBody(text string) *spyBody { return &spyBody{Reader: strings.NewReader(text)} }
 
-func (b *body) Read(p []byte) (int, error) {
+func (b *spyBody) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
 	b.read += n
 	return n, err
 }
 
-func (b *body) Close() error { b.closed++; return nil }
+func (b *spyBody) Close() error { b.closed++; return nil }
 
 func newTransport(t testing.TB, auth Authenticator, cfg TransportConfig) *Transport {
 	t.Helper()
