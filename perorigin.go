@@ -151,7 +151,7 @@ func (p *PerOrigin) add(name string) (*TokenSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	if src == nil {
+	if isNil(src) {
 		return nil, &ConfigError{"PerOrigin.New", "returned neither a Source nor an error"}
 	}
 	ts, err := p.Manager.Add(name, src, p.Config)

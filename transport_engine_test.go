@@ -434,6 +434,22 @@ func TestR28_Engine_PerOriginLooksAgain(t *testing.T) {
 	}
 }
 
+// What ends the Manager ends its PerOrigin, for origins known and new.
+func TestR28_Engine_PerOriginOfAClosedManager(t *testing.T) {
+	p := &PerOrigin{Manager: transportManager(t), New: func(string) (Source, error) { return &numbered{}, nil }}
+	if _, err := p.Authenticate(newRequest(t, "GET", "https://a.example", nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Manager.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"https://a.example", "https://b.example"} {
+		if _, err := p.Authenticate(newRequest(t, "GET", target, nil)); !errors.Is(err, ErrClosed) {
+			t.Errorf("Authenticate for %s after Close = %v, want ErrClosed", target, err)
+		}
+	}
+}
+
 // Missing fields, foreign credentials and URLs without an origin are errors, not panics.
 func TestR28_Engine_PerOriginMisused(t *testing.T) {
 	req := newRequest(t, "GET", "https://a.example", nil)
