@@ -57,10 +57,11 @@ const (
 // try is one call of the Source within a flight.
 type try struct {
 	step step
-	base *Token // what is reissued; the newest refresh token that is known
-	live *Token // in service, or last there: the same value again is no success
-	unit bool   // a unit of the budget is reserved for it
-	same bool   // the same value again is a success, after Reset
+	base *Token     // what is reissued; the newest refresh token that is known
+	live *Token     // in service, or last there: the same value again is no success
+	unit bool       // a unit of the budget is reserved for it
+	same bool       // the same value again is a success, after Reset
+	held *candidate // what publishHeld publishes
 }
 
 // candidate is a token that is ready to be published.
@@ -116,12 +117,9 @@ func (ts *TokenSource) launch(now clock.Instant, byCaller bool) (until time.Dura
 	}
 	f.slot, f.urgent = 0, false
 	t := ts.nextTry(now)
-	if ts.owing() {
-		at, ok := ts.budget().Reserve(now.Mono)
-		if !ok {
-			return at, ts.budgetError(now)
-		}
-		t.unit = true
+	if !ts.reserve(now, &t) {
+		at, _ := ts.budget().RetryAt(now.Mono)
+		return at, ts.budgetError(now)
 	}
 	f.running, f.try, f.began = true, t, now
 	f.timeout = now.Mono + ts.set.flightTimeout
@@ -173,7 +171,7 @@ func (ts *TokenSource) nextTry(now clock.Instant) try {
 	t := try{step: issue, base: ts.base(), live: ts.live, same: ts.rare != nil && ts.rare.same}
 	switch {
 	case ts.rare != nil && ts.rare.held != nil && !ts.rare.held.token.deadline.past(now):
-		t.step = publishHeld
+		t.step, t.held = publishHeld, ts.rare.held
 	case ts.canReissue(now):
 		t.step = reissue
 	}
@@ -190,7 +188,21 @@ func (f *flight) fly() (any, error) {
 			return f.token, f.err
 		}
 		f.pause(pause)
+		f.pause(f.queue())
 	}
+}
+
+// queue takes a place at the pacer for a further try, and returns how long it is
+// until then.
+func (f *flight) queue() time.Duration {
+	f.ts.mu.Lock()
+	defer f.ts.mu.Unlock()
+	l := f.ts.lane()
+	if l == nil {
+		return 0
+	}
+	now := f.ts.now()
+	return l.endpoint.pacer.Urgent(now.Mono) - now.Mono
 }
 
 // pause sleeps for d, or until the flight is to end.
@@ -272,10 +284,7 @@ func (c *call) do(ctx context.Context) outcome {
 	ts := c.ts
 	out := outcome{source: sourceName(ts.src), version: inputVersion(ts.src)}
 	if c.try.step == publishHeld {
-		ts.mu.Lock()
-		held := ts.rare.held
-		ts.mu.Unlock()
-		out.got, out.err = held, ts.rotated(ctx, held.token, c.try.base)
+		out.got, out.err = c.try.held, ts.rotated(ctx, c.try.held.token, c.try.live)
 		return out
 	}
 	var t *Token

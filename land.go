@@ -85,15 +85,15 @@ func (f *flight) fail(now clock.Instant, fail failure, out outcome) (again bool,
 	}
 	if f.ctx.Err() == nil && f.tries > 0 && fail.Kind == Transient && !fail.final() {
 		next := ts.nextTry(now)
-		if was == reissue && !fail.Unsent && !f.try.base.Refresh.IsZero() {
-			// The refresh token may be spent: it is not sent again in this flight (R9).
+		if was == reissue && out.got == nil && !fail.Unsent && !f.try.base.Refresh.IsZero() {
 			f.fellBack = &fail
 		}
-		if f.fellBack != nil {
-			next.step = issue
+		if f.fellBack != nil && next.step == reissue {
+			next.step = issue // the refresh token may be spent: it is not sent again in this flight (R9)
 		}
 		r.failures++
 		pause = fail.pause(r.failures, ts.serving, ts.remaining(now), ts.life(), ts.set.hub.rand())
+		pause = max(pause, ts.lane().gate()-now.Mono)
 		person := next.step == issue && ts.interactive
 		if !person && now.Mono+pause < f.timeout && ts.reserve(now, &next) {
 			f.tries--
@@ -126,7 +126,7 @@ func (f *flight) fallBack(now clock.Instant, fail failure) (again bool, pause ti
 // reserve takes a unit of the budget for a try that costs one, and reports
 // whether the try may be made.
 func (ts *TokenSource) reserve(now clock.Instant, t *try) bool {
-	if !ts.owing() {
+	if !ts.owing() || t.step == publishHeld {
 		return true
 	}
 	_, t.unit = ts.budget().Reserve(now.Mono)

@@ -119,21 +119,29 @@ func (m *Manager) Add(name string, src Source, cfg Config) (*TokenSource, error)
 	if field := cfg.shared(); field != "" {
 		return nil, &ConfigError{"Config." + field, "belongs to the Manager as a whole: set it in NewManager"}
 	}
-	cfg = cfg.over(m.cfg)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		return nil, ErrClosed
-	}
-	if _, dup := m.sources[name]; dup {
-		return nil, &ConfigError{"name", fmt.Sprintf("%q is taken: remove the TokenSource of that name first", name)}
-	}
-	ts, err := m.hub.add(name, src, cfg)
+	ts, err := m.hub.add(name, src, cfg.over(m.cfg)) // calls src: not under mu
 	if err != nil {
 		return nil, err
 	}
-	m.sources[name] = ts
+	if err := m.keep(ts); err != nil {
+		m.hub.leave(ts.set.lane)
+		return nil, err
+	}
 	return ts, nil
+}
+
+// keep takes a new TokenSource in.
+func (m *Manager) keep(ts *TokenSource) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return ErrClosed
+	}
+	if _, dup := m.sources[ts.name]; dup {
+		return &ConfigError{"name", fmt.Sprintf("%q is taken: remove the TokenSource of that name first", ts.name)}
+	}
+	m.sources[ts.name] = ts
+	return nil
 }
 
 // TokenSource returns the TokenSource of that name.

@@ -262,6 +262,9 @@ func (ts *TokenSource) rotated(ctx context.Context, t, base *Token) error {
 	done := make(chan struct{})
 	e.post(func() {
 		defer close(done)
+		if ctx.Err() != nil {
+			return // nobody waits for it any more
+		}
 		err = &PanicError{In: "Rotated"}
 		err = e.hooks.Rotated(ctx, ts.name, t)
 	})

@@ -296,8 +296,7 @@ func (ts *TokenSource) ask() {
 	ts.noteRead(now)
 	ts.settle(now)
 	if !ts.closed && !ts.serving && !ts.flying() {
-		ts.launch(now, true)
-		if !ts.flying() {
+		if _, why := ts.launch(now, true); why == errPaused {
 			ts.pend().asked = true
 		}
 		ts.settle(now)
