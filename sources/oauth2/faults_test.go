@@ -93,7 +93,8 @@ func TestR30NoFaultShowsASecret(t *testing.T) {
 			_, _ = fmt.Fprintf(w, `{"error":%q}`, secret[:min(len(secret), 64)])
 		})},
 		"huge": {renew.Transient, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = fmt.Fprintf(w, `{"access_token":"abc","x":%q}`, strings.Repeat(echo(r), 1<<14))
+			text := echo(r)
+			_, _ = io.WriteString(w, `{"access_token":"abc","x":"`+strings.Repeat(text, 3<<19/len(text))+`"}`)
 		})},
 		"truncated": {renew.Transient, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			text := echo(r)

@@ -1,68 +1,27 @@
-// Package leaktest looks for secrets where none may be: in errors and tokens as
-// they are printed, and in every text that can be reached from them. It is for
-// tests of Sources (R30).
+// Package leaktest looks for secrets in errors and tokens (R30): as they are
+// printed, and in every text that can be reached from them, also by a program
+// that unwraps an error or a dump that follows its fields. It is for tests.
 package leaktest
 
 import (
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"reflect"
-	"strconv"
-	"strings"
 	"testing"
+
+	"github.com/seed-f29168f7/renew/renewtest"
 )
 
 // Check fails t when v, printed or walked, holds one of the secrets in any form
-// of Find. A nil v holds nothing.
+// that renewtest.Leaks knows. A nil v holds nothing.
 func Check(t testing.TB, v any, secrets ...string) {
 	t.Helper()
-	for _, secret := range secrets {
-		for _, text := range Texts(v) {
-			if form := Find(text, secret); form != "" {
-				t.Errorf("a %T holds a secret, %s: %s", v, form, strings.ReplaceAll(text, secret, "<SECRET>"))
-				break
-			}
+	for _, text := range Texts(v) {
+		if found := renewtest.Leaks(text, secrets...); found != nil {
+			t.Errorf("a %T holds %v, in %d bytes of text", v, found, len(text))
+			return
 		}
 	}
-}
-
-// Find returns the name of the form in which text holds the secret, or the empty
-// string. The forms are plain, URL-encoded, quoted, JSON, hex and base64 in both
-// alphabets at all three alignments, the latter also of the URL-encoded secret,
-// as RFC 6749, section 2.3.1, puts it into the Basic scheme.
-func Find(text, secret string) string {
-	if len(secret) < 8 {
-		return "not looked for: fewer than 8 bytes match by chance"
-	}
-	lower := strings.ToLower(text)
-	for _, form := range []struct{ name, secret string }{{"", secret}, {" of the URL-encoded secret", url.QueryEscape(secret)}} {
-		s := form.secret
-		for _, f := range []struct{ name, text string }{
-			{"plain", s}, {"query-escaped", url.QueryEscape(s)}, {"path-escaped", url.PathEscape(s)},
-			{"quoted", inner(strconv.Quote(s))}, {"quoted in ASCII", inner(strconv.QuoteToASCII(s))}, {"JSON", inner(jsonText(s))},
-		} {
-			if strings.Contains(text, f.text) {
-				return f.name + form.name
-			}
-		}
-		if strings.Contains(lower, hex.EncodeToString([]byte(s))) {
-			return "hex" + form.name
-		}
-		for align := range 3 {
-			for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
-				// What only the secret decides: whole groups of three bytes, behind align bytes that belong to something else.
-				skip := (3 - align) % 3
-				whole := s[skip : skip+(len(s)-skip)/3*3]
-				if strings.Contains(text, enc.EncodeToString([]byte(whole))) {
-					return "base64" + form.name
-				}
-			}
-		}
-	}
-	return ""
 }
 
 // Texts returns what v prints as, and every text that can be reached from it
@@ -126,11 +85,4 @@ func (w *walker) walk(v reflect.Value, depth int) {
 			w.walk(it.Value(), depth+1)
 		}
 	}
-}
-
-func inner(quoted string) string { return quoted[1 : len(quoted)-1] }
-
-func jsonText(s string) string {
-	b, _ := json.Marshal(s) // strings always marshal
-	return string(b)
 }

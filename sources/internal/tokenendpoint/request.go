@@ -123,6 +123,9 @@ func (r *Request) do(ctx context.Context) (*renew.Token, *renew.IssueError) {
 	if err != nil {
 		e := fault(ctx, err)
 		e.Unsent = w.unsent(err)
+		if !e.Unsent && beforeSending(e.Err) {
+			e.Err = errors.New(e.Err.Error()) // its type alone would say unsent, also to the engine
+		}
 		return nil, e
 	}
 	defer resp.Body.Close()

@@ -244,7 +244,7 @@ func TestRetryingRoundTripperIsNotUnsent(t *testing.T) {
 		}
 		return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 	})
-	if _, e := do(t, t.Context(), u, &http.Client{Transport: retrying}); e == nil || e.Unsent {
+	if _, e := do(t, t.Context(), u, &http.Client{Transport: retrying}); e == nil || e.Unsent || beforeSending(e) {
 		t.Errorf("err = %#v, want Unsent false", e)
 	}
 }
