@@ -93,7 +93,7 @@ func (ts *TokenSource) reject(now clock.Instant) (<-chan singleflight.Result, er
 		}
 	} else {
 		until, why := ts.blocked(now, true)
-		if until == never || ts.rare.final && until > now.Mono {
+		if until == never || ts.rare != nil && ts.rare.final && until > now.Mono {
 			return nil, ts.refusal(now, until, why)
 		}
 		if spent {
@@ -203,7 +203,7 @@ func (ts *TokenSource) refusal(now clock.Instant, until time.Duration, why error
 	switch e := why.(type) {
 	case *IssueError:
 		c := *e
-		c.NextAttempt = wallAt(now, until)
+		c.NextAttempt = wallAt(now, max(until, now.Mono))
 		return &c
 	case *BudgetError:
 		return e
