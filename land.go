@@ -62,14 +62,18 @@ func (f *flight) land(out outcome) (again bool, pause time.Duration) {
 func (f *flight) fail(now clock.Instant, fail failure, out outcome) (again bool, pause time.Duration) {
 	ts, was := f.ts, f.try.step
 	r := ts.trouble()
-	if fail.Kind == Refused {
+	if was == issue && f.fellBack != nil && fail.interaction {
+		// There was no Issue to fall back to: what counts is how the Reissue failed.
+		fail = *f.fellBack
+		fail.interaction = fail.Kind == Refused
+		f.tries = 0
+	} else if fail.Kind == Refused {
 		ts.count.refusals++
-		r.owing = true
+		r.owing = r.owing || !fail.interaction
 	} else {
 		ts.count.failures++
 	}
-	switch {
-	case was == reissue && (fail.Kind == Refused || fail.final()):
+	if was == reissue && (fail.Kind == Refused || fail.final()) {
 		r.refused++
 		r.refusedToken = f.try.base
 		r.reissueOff = now.Mono + reissueOffFor(r.refused, ts.budget().Span())
@@ -78,10 +82,6 @@ func (f *flight) fail(now clock.Instant, fail failure, out outcome) (again bool,
 		}
 		fail.interaction = ts.interactive && !ts.set.interactive
 		fail.Permanent = fail.interaction
-	case was == issue && f.fellBack != nil && fail.interaction:
-		// There was no Issue to fall back to: what counts is how the Reissue failed.
-		fail = *f.fellBack
-		fail.interaction = fail.Kind == Refused
 	}
 	if f.ctx.Err() == nil && f.tries > 0 && fail.Kind == Transient && !fail.final() {
 		next := ts.nextTry(now)
