@@ -57,7 +57,8 @@ type rare struct {
 	refusedToken *Token        // the token that was refused; it is not reissued again
 	reissueOff   time.Duration // until then Reissue is not tried
 
-	held *candidate // a token whose Rotated hook failed
+	held    *candidate // a token whose Rotated hook failed
+	counted *Token     // the token that counts.rejects counted last
 
 	abandoned int // calls of the Source that ignored the end of their ctx and still run
 	allowance int // Reset: so many more calls may be started
@@ -190,12 +191,12 @@ func (ts *TokenSource) restore(now clock.Instant) {
 		return
 	}
 	ts.serving, ts.rejected = true, false
-	if ts.failing() == nil {
+	if ts.failing() == nil { // else the back-off goes on
 		ts.rare.owing = false
-	}
-	ts.next = never
-	if left := ts.live.deadline.remaining(now); left != never && ts.set.reissueEvery >= 0 {
-		ts.next = now.Mono + reissueAfter(left, 0, 0, 0, 0, ts.set.hub.rand())
+		ts.next = never
+		if left := ts.live.deadline.remaining(now); left != never && ts.set.reissueEvery >= 0 {
+			ts.next = now.Mono + reissueAfter(left, 0, 0, 0, 0, ts.set.hub.rand())
+		}
 	}
 	ts.expose()
 	if ts.flight != nil {

@@ -51,7 +51,10 @@ func (ts *TokenSource) Reject(ctx context.Context, t *Token) (*Token, error) {
 	now := ts.now()
 	ts.settle(now)
 	if !ts.closed && ts.serving && ts.live.is(t) {
-		ts.count.rejects++
+		if r := ts.trouble(); r.counted != ts.live {
+			r.counted = ts.live
+			ts.count.rejects++
+		}
 		join, err := ts.reject(now)
 		ts.settle(now)
 		if join != nil || err != nil {
