@@ -94,9 +94,10 @@ func (ts *TokenSource) failing() *IssueError {
 // flying reports whether a flight runs.
 func (ts *TokenSource) flying() bool { return ts.flight != nil && ts.flight.running }
 
-// waitedFor reports whether callers wait for a flight that has not started.
+// waitedFor reports whether callers need a flight that has not started: a token
+// that came late, or went back into service, serves them too.
 func (ts *TokenSource) waitedFor() bool {
-	return ts.flight != nil && (ts.flight.waiters > 0 || ts.flight.asked)
+	return !ts.serving && ts.flight != nil && (ts.flight.waiters > 0 || ts.flight.asked)
 }
 
 // budget returns the failure budget of this TokenSource.
@@ -137,8 +138,8 @@ func (ts *TokenSource) settle(now clock.Instant) {
 		ts.launch(now, ts.waitedFor())
 	}
 	ts.restore(now)
-	if f := ts.flight; f != nil && !f.running && f.waiters > 0 && f.promised < ts.timerAt(now) {
-		f.wakeWaiters() // it starts later than they were told: they decide anew
+	if f := ts.flight; f != nil && !f.running && f.waiters > 0 && (ts.serving || f.promised < ts.timerAt(now)) {
+		f.wakeWaiters() // there is a token, or it starts later than they were told: they decide anew
 	}
 	ts.arm(now)
 	ts.report(now)
@@ -199,9 +200,6 @@ func (ts *TokenSource) restore(now clock.Instant) {
 		}
 	}
 	ts.expose()
-	if ts.flight != nil {
-		ts.flight.wakeWaiters()
-	}
 }
 
 // blocked says until when no attempt may start, and why; zero means that one
