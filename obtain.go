@@ -47,6 +47,7 @@ func (ts *TokenSource) Wait(ctx context.Context) (*Token, error) {
 // When the token cannot be replaced now (the budget is spent: *BudgetError; the issuer refused for good; a
 // person is needed) it stays in service until its deadline, and the error says why.
 func (ts *TokenSource) Reject(ctx context.Context, t *Token) (*Token, error) {
+	var flight <-chan singleflight.Result
 	ts.mu.Lock()
 	now := ts.now()
 	ts.settle(now)
@@ -57,18 +58,22 @@ func (ts *TokenSource) Reject(ctx context.Context, t *Token) (*Token, error) {
 		}
 		join, err := ts.reject(now)
 		ts.settle(now)
-		if join != nil || err != nil {
+		if err != nil {
 			ts.mu.Unlock()
-			if err != nil {
-				return nil, err
-			}
-			return ts.await(ctx, join)
+			return nil, err
 		}
+		flight = join
 	}
 	ts.mu.Unlock()
-	got, err := ts.obtain(ctx, ts.set.flightTimeout)
+	var got *Token
+	var err error
+	if flight != nil {
+		got, err = ts.await(ctx, flight)
+	} else {
+		got, err = ts.obtain(ctx, ts.set.flightTimeout)
+	}
 	if err == nil && got.is(t) {
-		// It went back into service: the budget was spent in the meantime.
+		// It is in service still, or again: the budget is spent.
 		ts.mu.Lock()
 		defer ts.mu.Unlock()
 		return nil, ts.budgetError(ts.now())
