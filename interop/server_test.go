@@ -21,8 +21,8 @@ import (
 // seconds: fosite cuts what is left of the last second off expires_in.
 const tokenLife = 5 * time.Second
 
-// latency is how long a token request is on its way to the server, and the reply back.
-// Without it two requests hardly ever meet.
+// latency is how long a request is on its way to the server, and the reply of the token
+// endpoint back. Without it two requests hardly ever meet, and few see the same revocation.
 const latency = 25 * time.Millisecond
 
 // redirectURI is where the person's browser would be sent after the login.
@@ -131,6 +131,7 @@ func (s *server) revoke(w http.ResponseWriter, r *http.Request) {
 
 // api is the resource that the tokens are for.
 func (s *server) api(w http.ResponseWriter, r *http.Request) {
+	time.Sleep(latency)
 	_, _, err := s.provider.IntrospectToken(r.Context(), fosite.AccessTokenFromRequest(r), fosite.AccessToken, &fosite.DefaultSession{}, "api")
 	if err != nil {
 		if errors.Is(err, fosite.ErrTokenExpired) {
