@@ -179,7 +179,7 @@ func checkConcurrent(k *kit) {
 			}
 			continue
 		}
-		k.checkToken("Issue", c.tok, c.err)
+		k.checkToken("Issue", c.tok)
 		if value := c.tok.Value.Reveal(); seen[value] && !k.h.SameTokenOK {
 			k.Fatalf("R11: two of %d Issues at once returned the same Value", n)
 		} else {
@@ -232,7 +232,7 @@ func (k *kit) fails(name string, f issueFunc, want renew.Kind) {
 	k.Helper()
 	tok, err := k.do(name, f)
 	if err == nil {
-		k.checkToken(name, tok, err) // (nil, nil) is worse
+		k.checkToken(name, tok) // (nil, nil) is worse
 		k.Fatalf("R11: %s returned a token while the issuer answers with errors (%v is wanted)", name, want)
 	}
 	if tok != nil {

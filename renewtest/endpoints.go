@@ -132,7 +132,9 @@ func (iss *Issuer) serveToken(w *response, r *http.Request, x *exchange) {
 	if iss.Sleep(r.Context(), latency) != nil {
 		panic(http.ErrAbortHandler)
 	}
-	event.Fault = iss.pass(&iss.tokenFaults, w, r, iss.token)
+	f := iss.next(&iss.tokenFaults)
+	event.Fault = f != nil
+	f.serve(w, r, iss.token)
 }
 
 func (iss *Issuer) serveRevoke(w *response, r *http.Request, x *exchange) {
@@ -149,7 +151,9 @@ func (iss *Issuer) serveRevoke(w *response, r *http.Request, x *exchange) {
 		defer iss.mu.Unlock()
 		iss.record(event)
 	}()
-	event.Fault = iss.pass(&iss.revokeFaults, w, r, iss.revoke)
+	f := iss.next(&iss.revokeFaults)
+	event.Fault = f != nil
+	f.serve(w, r, iss.revoke)
 }
 
 func (iss *Issuer) serveAPI(w *response, r *http.Request) {
@@ -163,21 +167,27 @@ func (iss *Issuer) serveAPI(w *response, r *http.Request) {
 			iss.counts.APIUnauthorized++
 		}
 	}()
-	iss.pass(&iss.apiFaults, w, r, iss.api)
+	iss.next(&iss.apiFaults).serve(w, r, iss.api)
 }
 
-// pass serves r by the next Fault of s, if there is one, and reports whether there was.
-func (iss *Issuer) pass(s *script, w http.ResponseWriter, r *http.Request, next http.HandlerFunc) bool {
+// next returns the Fault for the next request, or nil, and counts it.
+func (iss *Issuer) next(s *script) Fault {
 	f := s.take()
-	if f == nil {
-		next(w, r)
-		return false
+	if f != nil {
+		iss.mu.Lock()
+		iss.counts.Faults++
+		iss.mu.Unlock()
 	}
-	iss.mu.Lock()
-	iss.counts.Faults++
-	iss.mu.Unlock()
-	f(w, r, next)
-	return true
+	return f
+}
+
+// serve serves r by f, or by the endpoint where f is nil.
+func (f Fault) serve(w http.ResponseWriter, r *http.Request, endpoint http.HandlerFunc) {
+	if f == nil {
+		endpoint(w, r)
+		return
+	}
+	f(w, r, endpoint)
 }
 
 // readForm reads the body and parses it as RFC 6749 (section 3.2, appendix B) has it. Reading it

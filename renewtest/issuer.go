@@ -254,8 +254,7 @@ func (iss *Issuer) Close() {
 	iss.settle()
 	iss.mu.Unlock()
 	iss.end()
-	_ = iss.srv.Close()
-	iss.client.CloseIdleConnections()
+	_ = iss.srv.Close() // ends the Client's idle connections too, by their other end
 	iss.wg.Wait()
 	<-iss.drained
 }

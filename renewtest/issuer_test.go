@@ -10,11 +10,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -488,7 +490,7 @@ func TestIssuerTakesNoRealTimeInABubble(t *testing.T) {
 			t.Errorf("after the client left: in flight %d, issued %d", c.InFlight, c.Issued)
 		}
 		events := iss.Events()
-		if e := events[2]; e.Status != 0 || !e.Fault && e.Took != 20*time.Second || e.Grant != "client_credentials" {
+		if e := events[2]; e.Status != 0 || !e.Fault || e.Took != 20*time.Second || e.Grant != "client_credentials" {
 			t.Errorf("event of the hung request = %+v", e)
 		}
 
@@ -638,9 +640,9 @@ func TestIssuerFaults(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inBoth(t, IssuerConfig{}, func(t *testing.T, iss *Issuer) {
-				iss.Fail(test.fault, 1)
+				iss.Fail(nil, -1)
 				iss.Fail(test.fault, 0)
-				iss.Fail(nil, 1)
+				iss.Fail(test.fault, 1)
 				a, err := ask(t, iss, context.Background(), clientCredentials)
 				if !test.check(a, err) {
 					t.Errorf("reply = %d %v %.300s, error %v", a.status, a.header, a.body, err)
@@ -833,6 +835,7 @@ func TestIssuerCountsInFlight(t *testing.T) {
 			t.Errorf("in flight = %d, want 5", c.InFlight)
 		}
 		wg.Wait()
+		mustAsk(t, iss, clientCredentials) // lowers no maximum
 		c := iss.Counts()
 		if c.InFlight != 0 || c.MaxInFlight != 5 || c.MaxInFlightByClient[DefaultClientID] != 3 || c.MaxInFlightByClient["b"] != 2 {
 			t.Errorf("counts = %+v", c)
@@ -861,6 +864,31 @@ func TestIssuerReach(t *testing.T) {
 			t.Errorf("redirect = %d %s", got.status, got.body) // net/http does not send Basic credentials to another host
 		}
 	})
+}
+
+// In memory, the Client leaves the process for nobody.
+func TestIssuerInMemoryStaysInside(t *testing.T) {
+	inside, outside := NewIssuer(IssuerConfig{}), NewIssuer(IssuerConfig{})
+	defer inside.Close()
+	outside.Start()
+	defer outside.Close()
+	resp, err := inside.Client().Get(outside.APIURL())
+	if err == nil {
+		resp.Body.Close()
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) || outside.Counts().APIRequests != 0 {
+		t.Errorf("request to the network = %v", err)
+	}
+	resp, err = outside.Client().Get(inside.APIURL())
+	if err == nil {
+		resp.Body.Close()
+		t.Error("the network reaches an Issuer in memory")
+	}
+	outside.Reach(inside)
+	if resp, err = outside.Client().Get(inside.APIURL()); err != nil || resp.StatusCode != 401 {
+		t.Fatalf("request to an Issuer given to Reach = %v", err)
+	}
+	resp.Body.Close()
 }
 
 func TestIssuerStartOnce(t *testing.T) {
@@ -895,5 +923,120 @@ func TestIssuerEventsAreBounded(t *testing.T) {
 	}
 	if got := (Event{At: 1500 * time.Millisecond, Endpoint: "token", Grant: "client_credentials", ClientID: "c", Status: 401, Code: "invalid_client", Fault: true}).String(); got != "1.5s token client_credentials c 401 invalid_client fault" {
 		t.Errorf("event = %q", got)
+	}
+}
+
+// An Issuer can be mounted in another server, and a Fault may use w as any handler does.
+func TestIssuerServeHTTP(t *testing.T) {
+	iss := NewIssuer(IssuerConfig{})
+	serve := func(method, path string, header http.Header, body io.Reader) (rec *httptest.ResponseRecorder, panicked any) {
+		defer func() { panicked = recover() }()
+		rec = httptest.NewRecorder()
+		req := httptest.NewRequest(method, path, body)
+		req.Header = header
+		iss.ServeHTTP(rec, req)
+		return rec, nil
+	}
+	two := http.Header{"Authorization": {"Bearer a", "Bearer b"}}
+	if rec, _ := serve("GET", "/api", two, nil); rec.Code != 401 || strings.Contains(rec.Header().Get("WWW-Authenticate"), "error") {
+		t.Errorf("two Authorization headers = %d %v", rec.Code, rec.Header())
+	}
+	if rec, _ := serve("POST", "/api", http.Header{}, io.LimitReader(zeros{}, maxAPIBody+1)); rec.Code != 400 {
+		t.Errorf("endless body = %d", rec.Code)
+	}
+	for name, f := range map[string]Fault{
+		"Write": func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { _, _ = w.Write([]byte("x")) },
+		"Flush": func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+			_ = http.NewResponseController(w).Flush()
+		},
+	} {
+		iss.Fail(f, 1)
+		rec, _ := serve("POST", "/token", http.Header{}, nil)
+		if e := iss.Events(); rec.Code != 200 || rec.Header().Get("Date") == "" || e[len(e)-1].Status != 200 {
+			t.Errorf("%s = %d %v", name, rec.Code, rec.Header())
+		}
+	}
+	iss.Fail(Drop(), 1)
+	if _, panicked := serve("POST", "/token", http.Header{}, nil); panicked != http.ErrAbortHandler {
+		t.Errorf("Drop without a connection = %v", panicked)
+	}
+	iss.Fail(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		next.ServeHTTP(w, r.WithContext(context.Background()))
+	}, 1)
+	if _, panicked := serve("POST", "/token", http.Header{}, nil); panicked == nil {
+		t.Error("a Fault that loses the context did not panic")
+	}
+	iss.Fail(EditReply(func(reply map[string]any) { reply["x"] = func() {} }), 1)
+	form := strings.NewReader(clientCredentials.Encode() + "&client_id=" + DefaultClientID + "&client_secret=" + DefaultClientSecret)
+	if _, panicked := serve("POST", "/token", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, form); panicked == nil {
+		t.Error("a reply that has no JSON form did not panic")
+	}
+	if c := iss.Counts(); c.InFlight != 0 {
+		t.Errorf("in flight after panics = %d", c.InFlight)
+	}
+	iss.Close()
+	if _, panicked := serve("GET", "/api", two, nil); panicked != http.ErrAbortHandler {
+		t.Errorf("ServeHTTP after Close = %v", panicked)
+	}
+}
+
+// Close waits for handlers, also for those that another server runs.
+func TestIssuerCloseWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		iss := NewIssuer(IssuerConfig{})
+		var ended atomic.Int32
+		tidy := func(d time.Duration) Fault {
+			return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+				defer func() {
+					time.Sleep(d)
+					ended.Add(1)
+				}()
+				Hang()(w, r, next)
+			}
+		}
+		iss.Fail(tidy(time.Second), 1)
+		iss.FailRevoke(tidy(2*time.Second), 1)
+		go func() { _, _ = ask(t, iss, context.Background(), clientCredentials) }()
+		go func() {
+			defer func() { _ = recover() }()
+			iss.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/revoke", nil))
+		}()
+		synctest.Wait()
+		iss.Close()
+		if n := ended.Load(); n != 2 {
+			t.Errorf("handlers that ended before Close returned = %d, want 2", n)
+		}
+	})
+}
+
+func TestIssuerHeal(t *testing.T) {
+	iss := NewIssuer(IssuerConfig{})
+	defer iss.Close()
+	for name, fail := range map[string]func(){
+		"Fail":        func() { iss.Fail(Drop(), -1) },
+		"FailAPI":     func() { iss.FailAPI(Drop(), -1) },
+		"Down":        func() { iss.Down(true) },
+		"DropConns":   func() { iss.DropConns(-1) },
+		"RefuseFresh": func() { iss.RefuseFresh(true) },
+	} {
+		fail()
+		iss.Heal()
+		a, err := ask(t, iss, context.Background(), clientCredentials)
+		if err != nil || callAPI(t, iss, "Bearer "+a.reply.AccessToken).status != 200 {
+			t.Errorf("after %s and Heal: %v %d", name, err, a.status)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestMemoryDialHonoursCtx(t *testing.T) {
+	cause := errors.New("cause")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(cause)
+	if _, err := newMemory("x").dial(ctx); !errors.Is(err, cause) {
+		t.Errorf("dial = %v, want %v", err, cause)
 	}
 }
