@@ -90,8 +90,7 @@ func fromToken(t *oauth2.Token) (*renew.Token, *renew.IssueError) {
 	}
 	if t.Expiry.IsZero() {
 		// Expiry holds over ExpiresIn, which counts from a moment that is not known when ts has a cache.
-		const most = 100 * 365 * 24 * time.Hour
-		tok.Life = time.Duration(min(t.ExpiresIn, int64(most/time.Second))) * time.Second
+		tok.Life = time.Duration(min(t.ExpiresIn, int64(tokenendpoint.MaxLife/time.Second))) * time.Second
 	}
 	if scope, ok := t.Extra("scope").(string); ok && scope != "" {
 		tok = tok.WithAttr("scope", scope)

@@ -1,5 +1,5 @@
 // Package static has a Source for credentials that are made elsewhere: a
-// personal access token, an API key, what an agent beside the daemon provides.
+// personal access token, an API key, what a program beside the daemon provides.
 //
 // There is no issuer, so nothing is sent. The same value may come again; a
 // TokenSource then knows that nothing was renewed (R11).

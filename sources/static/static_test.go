@@ -129,10 +129,10 @@ func ExampleToken() {
 }
 
 func ExampleSource() {
-	agent := func(context.Context) (renew.Secret, error) { // reads what a program beside the daemon writes
-		return renew.NewSecret(strings.TrimSpace("from-the-agent\n")), nil
+	file := func(context.Context) (renew.Secret, error) { // reads what a program beside the daemon writes
+		return renew.NewSecret(strings.TrimSpace("from-the-file\n")), nil
 	}
-	src := &static.Source{Type: "FH-AUTH", ValueFunc: agent, Life: 15 * time.Minute}
+	src := &static.Source{Type: "FH-AUTH", ValueFunc: file, Life: 15 * time.Minute}
 	tok, err := src.Issue(context.Background())
 	fmt.Println(tok.Type, tok.Value, tok.Life, err)
 	// Output: FH-AUTH [redacted] 15m0s <nil>

@@ -21,8 +21,8 @@ func TestTextsSeesWhatIsHiddenInside(t *testing.T) {
 	holders := map[string]any{
 		"error text":      errors.New(secret),
 		"wrapped":         &renew.IssueError{Err: fmt.Errorf("x: %w", errors.New(secret))},
-		"unexported body": &deep{Next: &deep{body: []byte(secret)}},
-		"map":             &deep{Next: map[string][]string{"k": {secret}}},
+		"unexported body": &deep{Next: &deep{Next: &deep{Next: &deep{body: []byte(secret)}}}},
+		"map":             &deep{Next: &deep{Next: &deep{Next: map[string][]string{"k": {secret}}}}},
 	}
 	for name, v := range holders {
 		found := false

@@ -17,8 +17,8 @@ import (
 	"github.com/seed-f29168f7/renew/sources/internal/header"
 )
 
-// maxLife bounds every life, so that no deadline computed from one overflows.
-const maxLife = 100 * 365 * 24 * time.Hour
+// MaxLife bounds every life, so that no deadline computed from one overflows: 100 years.
+const MaxLife = 100 * 365 * 24 * time.Hour
 
 // members are the parameters of a reply that are read, by name, each as JSON.
 type members map[string]json.RawMessage
@@ -236,7 +236,7 @@ func (m members) life() (time.Duration, error) {
 	case d <= 0:
 		return 0, errors.New("expires_in says that the token has expired")
 	}
-	return min(d, maxLife), nil
+	return min(d, MaxLife), nil
 }
 
 // scope returns the scope. Where it is not in the form of RFC 6749, section 3.3, it is
@@ -294,7 +294,7 @@ func seconds(text string) (time.Duration, bool) {
 		return 0, false
 	}
 	f, _ := strconv.ParseFloat(text, 64) // linear in the text; out of range is an infinity
-	const most = float64(maxLife / time.Second)
+	const most = float64(MaxLife / time.Second)
 	return time.Duration(min(max(f, -most), most) * float64(time.Second)), true
 }
 

@@ -19,7 +19,7 @@ import (
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func TestExpiresIn(t *testing.T) {
-	const centuries = maxLife
+	const centuries = MaxLife
 	for _, tt := range []struct {
 		in   string // the member's JSON, or empty for none
 		want time.Duration
@@ -147,13 +147,13 @@ func TestReadToken(t *testing.T) {
 }
 
 func TestReadKeepsNoOtherParameter(t *testing.T) {
-	body := `{"access_token":"a","id_token":"identity-secret","session":"session-secret","instance_url":"https://x/?key=url-secret"}`
+	body := `{"access_token":"a","id_token":"identity-secret","cookie":"cookie-secret","instance_url":"https://x/?key=url-secret"}`
 	tok, e := read(200, nil, []byte(body), noon, "")
 	if e != nil {
 		t.Fatal(e)
 	}
-	leaktest.Check(t, tok, "identity-secret", "session-secret", "url-secret")
-	for _, name := range []string{"id_token", "session", "instance_url", "access_token", "refresh_token"} {
+	leaktest.Check(t, tok, "identity-secret", "cookie-secret", "url-secret")
+	for _, name := range []string{"id_token", "cookie", "instance_url", "access_token", "refresh_token"} {
 		if tok.Attr(name) != "" {
 			t.Errorf("Attr(%q) is set, want it left out", name)
 		}
@@ -443,7 +443,7 @@ func FuzzReply(f *testing.F) {
 		if status/100 != 2 {
 			t.Errorf("a token of a %d", status)
 		}
-		if tok.Life < 0 || tok.Life > maxLife || !tok.Expiry.IsZero() || tok.Type != "Bearer" || !header.Visible(tok.Value.Reveal()) {
+		if tok.Life < 0 || tok.Life > MaxLife || !tok.Expiry.IsZero() || tok.Type != "Bearer" || !header.Visible(tok.Value.Reveal()) {
 			t.Errorf("unsound token: life %v, expiry %v, type %q", tok.Life, tok.Expiry, tok.Type)
 		}
 		if len(tok.Value.Reveal())+len(tok.Refresh.Reveal()) > 3*MaxReply {
@@ -469,7 +469,7 @@ func FuzzSeconds(f *testing.F) {
 			}
 			return
 		}
-		if d > maxLife || d < -maxLife || math.IsNaN(float64(d)) {
+		if d > MaxLife || d < -MaxLife || math.IsNaN(float64(d)) {
 			t.Errorf("seconds(%q) = %v, out of range", s, d)
 		}
 		if strings.HasPrefix(s, "-") && d > 0 || !strings.HasPrefix(s, "-") && d < 0 {

@@ -272,7 +272,7 @@ func CheckURL(raw string, allowPlaintext bool) error {
 // loopback reports whether host is this machine.
 func loopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
+	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
 }
 
 // Host returns the host of a URL, with its port when it is not the scheme's own.

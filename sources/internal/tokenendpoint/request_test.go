@@ -115,7 +115,7 @@ func TestClientAuthenticationRoundTrips(t *testing.T) {
 }
 
 // x/oauth2 sends every failed request twice, to find out the auth style.
-func TestFailedRequestIsSentOnce(t *testing.T) {
+func TestR19FailedRequestIsSentOnce(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 404, 429, 500, 503} {
 		u, n := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
 		if _, e := do(t, t.Context(), u, nil); e == nil || e.Status != status || n.Load() != 1 {
@@ -148,8 +148,10 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 				client := secure.Client() // trusts the target, has a jar, follows everything
 				client.Jar = jar
 				client.CheckRedirect = func(*http.Request, []*http.Request) error { return nil }
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // the redirect to itself has no other end
+				defer cancel()
 				for range 2 {
-					_, e := do(t, t.Context(), u, client)
+					_, e := do(t, ctx, u, client)
 					if e == nil || e.Kind != renew.Invalid || !e.Permanent || e.Status != status || e.Unsent {
 						t.Fatalf("err = %#v, want invalid and permanent", e)
 					}
@@ -167,7 +169,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 
 // The first byte of the reply is the end of certainty: before it Unsent tells
 // what R18 gives the unit of the budget back for.
-func TestUnsent(t *testing.T) {
+func TestR18Unsent(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	secure := httptest.NewTLSServer(http.HandlerFunc(text(good)))
@@ -236,7 +238,7 @@ func proxy(raw string) func(*http.Request) (*url.URL, error) {
 
 // A connection that was got and lost, and a dial that then fails, leave it open
 // whether the request arrived.
-func TestRetryingRoundTripperIsNotUnsent(t *testing.T) {
+func TestR18RetryingRoundTripperIsNotUnsent(t *testing.T) {
 	u, _ := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	retrying := roundTripper(func(r *http.Request) (*http.Response, error) {
 		if _, err := http.DefaultTransport.RoundTrip(r); err == nil {
@@ -326,6 +328,31 @@ func TestReplyIsBounded(t *testing.T) {
 	u, _ := serve(t, text(`{"access_token":"abc","x":"`+strings.Repeat("x", MaxReply-100)+`"}`))
 	if _, e := do(t, t.Context(), u, nil); e != nil {
 		t.Errorf("a reply just below the limit: %v", e)
+	}
+}
+
+// A reply without end is left after MaxReply bytes, and its connection closed.
+func TestEndlessReplyIsLeft(t *testing.T) {
+	sent := make(chan int, 1)
+	u, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		chunk, total := []byte(strings.Repeat(" ", 1<<16)), 0
+		for {
+			n, err := w.Write(chunk)
+			if total += n; err != nil || total > 1<<28 {
+				sent <- total
+				return
+			}
+		}
+	})
+	_, e := do(t, t.Context(), u, nil)
+	checkForm(t, e)
+	select {
+	case n := <-sent:
+		if n > MaxReply+1<<25 { // what the sockets' buffers hold comes on top
+			t.Errorf("the server sent %d bytes, want little more than %d", n, MaxReply)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the connection is still open")
 	}
 }
 
