@@ -282,7 +282,8 @@ func (c *call) run(ctx context.Context) {
 // do calls the Source and makes a candidate of its token.
 func (c *call) do(ctx context.Context) outcome {
 	ts := c.ts
-	out := outcome{source: sourceName(ts.src), version: inputVersion(ts.src)}
+	out := outcome{source: sourceName(ts.src)}
+	out.version, _ = inputVersion(ts.src)
 	if c.try.step == publishHeld {
 		out.got, out.err = c.try.held, ts.rotated(ctx, c.try.held.token, c.try.live)
 		return out

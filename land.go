@@ -66,13 +66,14 @@ func (f *flight) fail(now clock.Instant, fail failure, out outcome) (again bool,
 		// There was no Issue to fall back to: what counts is how the Reissue failed.
 		fail = *f.fellBack
 		fail.interaction = fail.Kind == Refused
+		fail.Permanent = fail.Permanent || fail.interaction // or Wait would ask without a pause
 		f.tries = 0
 	} else if fail.Kind == Refused {
 		ts.count.refusals++
-		r.owing = r.owing || !fail.interaction
 	} else {
 		ts.count.failures++
 	}
+	r.owing = r.owing || fail.refusals() > 0
 	if was == reissue && (fail.Kind == Refused || fail.final()) {
 		r.refused++
 		r.refusedToken = f.try.base
@@ -144,8 +145,8 @@ func (ts *TokenSource) chargeFor(f *flight, now clock.Instant, fail failure) {
 			ts.budget().Release()
 		}
 	}
-	if fail.IssueError != nil && fail.Kind == Refused && fail.Refusals > 1 {
-		ts.budget().Charge(now.Mono, fail.Refusals-1)
+	if fail.IssueError != nil && fail.refusals() > 1 {
+		ts.budget().Charge(now.Mono, fail.refusals()-1)
 	}
 }
 

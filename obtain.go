@@ -49,6 +49,7 @@ func (ts *TokenSource) Wait(ctx context.Context) (*Token, error) {
 func (ts *TokenSource) Reject(ctx context.Context, t *Token) (*Token, error) {
 	var flight <-chan singleflight.Result
 	ts.mu.Lock()
+	ts.noticeInput()
 	now := ts.now()
 	ts.settle(now)
 	if !ts.closed && ts.serving && ts.live.is(t) {
@@ -118,8 +119,8 @@ func (ts *TokenSource) reject(now clock.Instant) (<-chan singleflight.Result, er
 // runs, or for one that starts within patience.
 func (ts *TokenSource) obtain(ctx context.Context, patience time.Duration) (*Token, error) {
 	var waited *flight
-	version, versioned := uint64(0), false
 	ts.mu.Lock()
+	ts.noticeInput()
 	for {
 		now := ts.now()
 		ts.noteRead(now)
@@ -135,16 +136,6 @@ func (ts *TokenSource) obtain(ctx context.Context, patience time.Duration) (*Tok
 			t := ts.live
 			ts.mu.Unlock()
 			return t, nil
-		}
-		if r := ts.rare; r != nil && r.final && !ts.flying() && !versioned {
-			ts.mu.Unlock()
-			version, versioned = inputVersion(ts.src), true
-			ts.mu.Lock()
-			continue
-		}
-		if r := ts.rare; r != nil && r.final && versioned && version != r.version {
-			r.final, r.person, r.version = false, false, version
-			ts.next = now.Mono
 		}
 		var until time.Duration
 		var why error
@@ -285,15 +276,35 @@ func (ts *TokenSource) Reset() {
 	ts.settle(now)
 }
 
-// inputVersion asks the Source for the version of its credential input.
-func inputVersion(src Source) (v uint64) {
-	defer func() { _ = recover() }() // a panic there counts as "unchanged"
+// noticeInput ends a refusal for good if the credential input has changed since
+// (R23). mu is held; not while the Source is asked.
+func (ts *TokenSource) noticeInput() {
+	if r := ts.rare; ts.closed || r == nil || !r.final || ts.flying() {
+		return
+	}
+	ts.mu.Unlock()
+	version, known := inputVersion(ts.src)
+	ts.mu.Lock()
+	if r := ts.rare; known && r != nil && r.final && !ts.flying() && version != r.version {
+		r.final, r.person, r.version = false, false, version
+		ts.next = ts.now().Mono
+	}
+}
+
+// inputVersion asks the Source for the version of its credential input. A panic
+// there counts as "not known".
+func inputVersion(src Source) (v uint64, known bool) {
+	defer func() {
+		if recover() != nil {
+			v, known = 0, false
+		}
+	}()
 	if d, ok := as[Describer](src); ok {
 		if f := d.Describe().InputVersion; f != nil {
-			v = f()
+			return f(), true
 		}
 	}
-	return v
+	return 0, false
 }
 
 // ask starts a flight if there is no usable token, and waits for nothing.

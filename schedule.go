@@ -213,10 +213,19 @@ func classify(err error, source string) failure {
 	return failure{c, false}
 }
 
+// refusals returns in how many exchanges of the attempt the credentials were
+// refused, however it ended (R19).
+func (f failure) refusals() int {
+	if f.Kind == Refused && !f.interaction {
+		return max(f.Refusals, 1)
+	}
+	return max(f.Refusals, 0)
+}
+
 // judged reports whether the issuer may have judged the credentials: then the
 // attempt keeps its unit of the budget (R18).
 func (f failure) judged() bool {
-	return !f.Unsent && !f.interaction && f.Kind != Throttled && f.Status != 429 && f.Status < 500
+	return f.refusals() > 0 || !f.Unsent && !f.interaction && f.Kind != Throttled && f.Status != 429 && f.Status < 500
 }
 
 // final reports whether the timer must leave it alone (R23).
