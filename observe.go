@@ -356,6 +356,12 @@ func (e *events) changed(c Change) {
 
 // flush waits until the jobs posted so far have run, or ctx ends.
 func (e *events) flush(ctx context.Context) error {
+	e.mu.Lock()
+	idle := !e.running
+	e.mu.Unlock()
+	if idle { // no job is to be blamed for a ctx that has ended already
+		return nil
+	}
 	done := make(chan struct{})
 	e.post(func() { close(done) })
 	select {
