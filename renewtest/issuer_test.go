@@ -21,6 +21,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/seed-f29168f7/renew/clock"
 )
 
 // inBoth runs f with an Issuer in memory, in a bubble, and with one over loopback.
@@ -269,6 +271,41 @@ func TestIssuerTokenLife(t *testing.T) {
 			t.Errorf("Date after SetSkew = %q, want %q", got, want)
 		}
 	})
+}
+
+// The Issuer's time is its Clock's: the wall for what it states, the running time for lives and pauses.
+func TestIssuerOnAFakeClock(t *testing.T) {
+	clk := clock.NewFake(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
+	iss := NewIssuer(IssuerConfig{Clock: clk, Life: time.Minute})
+	defer iss.Close()
+	a := mustAsk(t, iss, clientCredentials)
+	if got, want := a.header.Get("Date"), "Wed, 02 Jan 2030 03:04:05 GMT"; got != want {
+		t.Errorf("Date = %q, want %q", got, want)
+	}
+	clk.StepWall(time.Hour)
+	if got, want := callAPI(t, iss, "").header.Get("Date"), "Wed, 02 Jan 2030 04:04:05 GMT"; got != want {
+		t.Errorf("Date after a step = %q, want %q", got, want)
+	}
+	if !iss.Accepts(a.reply.AccessToken) {
+		t.Error("a step of the wall clock ended a token")
+	}
+	clk.Advance(time.Minute)
+	if iss.Accepts(a.reply.AccessToken) {
+		t.Error("the token outlived its life")
+	}
+	iss.SetLatency(time.Minute)
+	done := make(chan answer)
+	go func() {
+		a, _ := ask(t, iss, context.Background(), clientCredentials)
+		done <- a
+	}()
+	if err := clk.WaitTimers(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	clk.Advance(time.Minute)
+	if a := <-done; a.status != 200 || clk.Timers() != 0 {
+		t.Errorf("slow request = %d, timers left = %d", a.status, clk.Timers())
+	}
 }
 
 func TestIssuerStatesNoExpiry(t *testing.T) {

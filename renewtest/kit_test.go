@@ -127,6 +127,25 @@ func TestRunSourceSkips(t *testing.T) {
 			iss := newTestIssuer(t, IssuerConfig{})
 			return iss.Harness(wrapper{wrapper{newGoodSource(iss)}})
 		}, map[string]string{}},
+		{"works once", func(t *testing.T) Harness {
+			iss := newTestIssuer(t, IssuerConfig{})
+			s := &badSource{goodSource: newGoodSource(iss)}
+			var spent atomic.Bool
+			s.issue = func(ctx context.Context) (*renew.Token, error) {
+				if spent.Load() {
+					return nil, &renew.IssueError{Source: "once", Kind: renew.Refused, Err: renew.ErrInteractionRequired}
+				}
+				tok, err := s.goodSource.Issue(ctx)
+				if err == nil {
+					spent.Store(true)
+				}
+				return tok, err
+			}
+			s.reissue = func(ctx context.Context, _ *renew.Token) (*renew.Token, error) { return s.goodSource.Issue(ctx) }
+			h := iss.Harness(s)
+			h.Once = true
+			return h
+		}, map[string]string{"Issue": "Issue works only once", "Unshared": "Issue works only once"}},
 		{"a person whom the test plays", func(t *testing.T) Harness {
 			iss := newTestIssuer(t, IssuerConfig{Refresh: true})
 			s := interactive(t, iss)
@@ -259,6 +278,12 @@ var badSources = []badCase{
 		}},
 	{name: "a person without Interactive", check: "Issue", want: "R7: Issue returned ErrInteractionRequired, but Describe does not say Interactive",
 		make: func(s *badSource, _ *Harness, _ *Issuer) {
+			s.issue = func(context.Context) (*renew.Token, error) { return nil, renew.ErrInteractionRequired }
+		}},
+
+	{name: "never works, though Once", check: "Issue", want: "R7: Issue returned ErrInteractionRequired, but Describe does not say Interactive",
+		make: func(s *badSource, h *Harness, _ *Issuer) {
+			h.Once = true
 			s.issue = func(context.Context) (*renew.Token, error) { return nil, renew.ErrInteractionRequired }
 		}},
 
