@@ -159,8 +159,13 @@ func (ts *TokenSource) fail(now clock.Instant, fail failure, version uint64) {
 	pause := fail.pause(r.failures, ts.serving, ts.remaining(now), ts.life(), ts.set.hub.rand())
 	ts.next = now.Mono + pause
 	if fail.Kind == Throttled {
-		r.gate = ts.next
-		ts.lane().close(ts.next, fail.Status == 503)
+		// What the issuer asked for, and not the pause of who has a token still: others have none.
+		gate := fail.RetryAfter
+		if gate == 0 {
+			gate = min(pause, coldMost)
+		}
+		r.gate = now.Mono + gate
+		ts.lane().close(r.gate, fail.Status == 503)
 	}
 }
 
