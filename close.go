@@ -138,13 +138,8 @@ func (ts *TokenSource) revoke(tokens []*Token) (err error) {
 }
 
 // revokeOne survives a panic in Revoke.
-func revokeOne(ctx context.Context, r Revoker, t *Token) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = newPanicError("Revoke", v)
-		}
-	}()
-	if err := r.Revoke(ctx, t); err != nil {
+func revokeOne(ctx context.Context, r Revoker, t *Token) error {
+	if err := guard("Revoke", func() error { return r.Revoke(ctx, t) }); err != nil {
 		host, cause := withoutURL(err)
 		if host != "" {
 			return fmt.Errorf("revoke at %s: %w", host, cause)

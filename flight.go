@@ -181,8 +181,9 @@ func (ts *TokenSource) nextTry(now clock.Instant) try {
 // fly is the flight: tries, and the pauses between them. It runs on the goroutine
 // of the singleflight group.
 func (f *flight) fly() (any, error) {
+	var out outcome
 	for {
-		out := f.attempt()
+		out = f.attempt(out.source)
 		again, pause := f.land(out)
 		if !again {
 			return f.token, f.err
@@ -221,21 +222,24 @@ func (f *flight) pause(d time.Duration) {
 
 // call is one call of the Source. Its goroutine may outlive the flight.
 type call struct {
-	ts        *TokenSource
-	try       try
-	start     clock.Instant
-	result    chan outcome // takes the one outcome without blocking
-	over      bool         // guarded by ts.mu
-	abandoned bool         // guarded by ts.mu
+	ts     *TokenSource
+	try    try
+	start  clock.Instant
+	result chan outcome // takes the one outcome without blocking
+
+	// Guarded by ts.mu.
+	source    string // what the Source calls itself; empty until it has said so
+	over      bool
+	abandoned bool
 }
 
 // attempt makes one call and waits for its outcome, or for the end of the
-// flight: then the call is abandoned.
-func (f *flight) attempt() outcome {
+// flight: then the call is abandoned. source is what the Source called itself
+// before: it is asked for nothing here, since only a call may hang or panic.
+func (f *flight) attempt(source string) outcome {
 	ts := f.ts
 	if f.ctx.Err() != nil {
-		name := sourceName(ts.src)
-		return outcome{err: &IssueError{Source: name, Unsent: true, Err: context.Cause(f.ctx)}, source: name}
+		return outcome{err: &IssueError{Source: source, Unsent: true, Err: context.Cause(f.ctx)}, source: source}
 	}
 	c := &call{ts: ts, try: f.try, start: ts.now(), result: make(chan outcome, 1)}
 	ts.mu.Lock()
@@ -264,7 +268,7 @@ func (f *flight) attempt() outcome {
 	if errors.Is(cause, errFlightTimeout) {
 		cause = fmt.Errorf("%w after %v", errFlightTimeout, ts.set.flightTimeout)
 	}
-	return outcome{err: cause, source: sourceName(ts.src)}
+	return outcome{err: cause, source: c.source}
 }
 
 // run calls the Source, survives its panic, and delivers the outcome.
@@ -277,6 +281,9 @@ func (c *call) run(ctx context.Context) {
 		c.deliver(out)
 	}()
 	out = c.do(ctx)
+	if out.err != nil {
+		_ = classify(out.err, out.source) // an error's methods are foreign code too: if they panic, then here
+	}
 }
 
 // do calls the Source and makes a candidate of its token.
@@ -284,6 +291,9 @@ func (c *call) do(ctx context.Context) outcome {
 	ts := c.ts
 	out := outcome{source: sourceName(ts.src)}
 	out.version, _ = inputVersion(ts.src)
+	ts.mu.Lock()
+	c.source = out.source
+	ts.mu.Unlock()
 	if c.try.step == publishHeld {
 		out.got, out.err = c.try.held, ts.rotated(ctx, c.try.held.token, c.try.live)
 		return out
@@ -334,7 +344,8 @@ func (c *call) deliver(out outcome) {
 		ts.rare.allowance = 0
 	}
 	now := ts.now()
-	wanted := out.got != nil && !ts.closed && !ts.serving && !out.got.token.deadline.past(now)
+	wanted := out.got != nil && !ts.closed && !ts.serving && !out.got.token.deadline.past(now) &&
+		!(ts.rejected && out.got.token.Value.Equal(ts.live.Value))
 	switch {
 	case wanted && out.err == nil:
 		ts.publish(now, out.got, c.try.step)

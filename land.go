@@ -84,9 +84,10 @@ func (f *flight) fail(now clock.Instant, fail failure, out outcome) (again bool,
 		fail.interaction = ts.interactive && !ts.set.interactive
 		fail.Permanent = fail.interaction
 	}
-	if f.ctx.Err() == nil && f.tries > 0 && fail.Kind == Transient && !fail.final() {
+	lost := was == reissue && out.got == nil && !fail.Unsent && !f.try.base.Refresh.IsZero()
+	if f.ctx.Err() == nil && (f.tries > 0 || lost) && fail.Kind == Transient && !fail.final() {
 		next := ts.nextTry(now)
-		if was == reissue && out.got == nil && !fail.Unsent && !f.try.base.Refresh.IsZero() {
+		if lost {
 			f.fellBack = &fail
 		}
 		if f.fellBack != nil && next.step == reissue {
@@ -94,10 +95,13 @@ func (f *flight) fail(now clock.Instant, fail failure, out outcome) (again bool,
 		}
 		r.failures++
 		pause = fail.pause(r.failures, ts.serving, ts.remaining(now), ts.life(), ts.set.hub.rand())
+		if lost { // it goes on to Issue within the flight, as after a refusal
+			pause = fail.pause(1, false, 0, 0, ts.set.hub.rand())
+		}
 		pause = max(pause, ts.lane().gate()-now.Mono)
 		person := next.step == issue && ts.interactive
 		if !person && now.Mono+pause < f.timeout && ts.reserve(now, &next) {
-			f.tries--
+			f.tries = max(f.tries-1, 0)
 			f.try = next
 			return true, pause
 		}

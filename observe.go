@@ -265,8 +265,7 @@ func (ts *TokenSource) rotated(ctx context.Context, t, base *Token) error {
 		if ctx.Err() != nil {
 			return // nobody waits for it any more
 		}
-		err = &PanicError{In: "Rotated"}
-		err = e.hooks.Rotated(ctx, ts.name, t)
+		err = guard("Rotated", func() error { return e.hooks.Rotated(ctx, ts.name, t) })
 	})
 	select {
 	case <-done:

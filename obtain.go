@@ -294,17 +294,15 @@ func (ts *TokenSource) noticeInput() {
 // inputVersion asks the Source for the version of its credential input. A panic
 // there counts as "not known".
 func inputVersion(src Source) (v uint64, known bool) {
-	defer func() {
-		if recover() != nil {
-			v, known = 0, false
+	_ = guard("InputVersion", func() error {
+		if d, ok := as[Describer](src); ok {
+			if f := d.Describe().InputVersion; f != nil {
+				v, known = f(), true
+			}
 		}
-	}()
-	if d, ok := as[Describer](src); ok {
-		if f := d.Describe().InputVersion; f != nil {
-			return f(), true
-		}
-	}
-	return 0, false
+		return nil
+	})
+	return v, known
 }
 
 // ask starts a flight if there is no usable token, and waits for nothing.
@@ -351,14 +349,22 @@ func (ts *TokenSource) ready() error {
 
 var errNotYet = errors.New("renew: no token has been issued yet")
 
-// guard calls f and makes an error of its panic.
+// guard calls f, on a goroutine of its own, and makes an error of its panic or
+// runtime.Goexit.
 func guard(in string, f func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = newPanicError(in, v)
-		}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = &PanicError{In: in} // what runtime.Goexit leaves
+		defer func() {
+			if v := recover(); v != nil {
+				err = newPanicError(in, v)
+			}
+		}()
+		err = f()
 	}()
-	return f()
+	<-done
+	return err
 }
 
 // isNil reports whether src is nil, or an interface that holds a nil pointer or func.

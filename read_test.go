@@ -535,7 +535,7 @@ func TestR4_ManyReadersOfAnOutage(t *testing.T) {
 					if _, err := ts.Token(t.Context()); err == nil {
 						return
 					}
-					time.Sleep(10 * time.Millisecond)
+					time.Sleep(100 * time.Millisecond)
 				}
 			})
 		}

@@ -187,11 +187,17 @@ type failure struct {
 	interaction bool
 }
 
+var errNilError = errors.New("the source returned a nil *IssueError as an error")
+
 // classify gives an error of a Source its meaning. The result holds no text
 // that the Source did not put into an IssueError or a plain error: the URL of a
 // *url.Error, with its query, is dropped.
 func classify(err error, source string) failure {
-	if ie, ok := errors.AsType[*IssueError](err); ok && ie != nil {
+	ie, ok := errors.AsType[*IssueError](err)
+	if ok && ie == nil { // a nil pointer in an error is not nil, and its Unwrap would panic
+		err, ok = errNilError, false
+	}
+	if ok {
 		c := *ie
 		if c.Source == "" {
 			c.Source = source
