@@ -73,6 +73,9 @@ const (
 	exitInterrupted = 130
 )
 
+// pauseMost is the longest pause between two calls of a worker with the embedded issuer.
+const pauseMost = 200 * time.Millisecond
+
 // options are the flags.
 type options struct {
 	runFor  time.Duration
@@ -139,7 +142,7 @@ func parse(args []string, stderr io.Writer) (opt options, list bool, err error) 
 	fs := flag.NewFlagSet("daemon", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.Usage = func() { usage(fs) }
-	fs.DurationVar(&opt.runFor, "for", 20*time.Second, "how long to run, about; the steady state is made to fit. The walk itself needs 17s")
+	fs.DurationVar(&opt.runFor, "for", 20*time.Second, "how long to run, about: the steady state is made to fit. The whole walk takes 16s at least; -break has its own times")
 	fs.IntVar(&opt.workers, "workers", 50, "how many `workers` call the API")
 	fs.DurationVar(&opt.pause, "pause", 0, "pause of a worker between two calls (default 100ms, or 1s against a server of yours)")
 	name := fs.String("break", "", "break this `promise` on purpose: exit status 1")
@@ -177,6 +180,9 @@ func parse(args []string, stderr io.Writer) (opt options, list bool, err error) 
 		if opt.theirs.given() {
 			return wrong("-break is for the embedded issuer: it would do harm to yours")
 		}
+	}
+	if opt.pause > pauseMost && !opt.theirs.given() {
+		return wrong("-pause is %v: with the embedded issuer it must be at most %v, or there is too little to see", opt.pause, pauseMost)
 	}
 	if opt.pause == 0 {
 		opt.pause = 100 * time.Millisecond

@@ -9,7 +9,7 @@ import (
 
 const (
 	// restNeeds is about how long all but the steady state takes.
-	restNeeds   = 14500 * time.Millisecond
+	restNeeds   = 13 * time.Second
 	steadyLeast = 3 * time.Second
 	steadyShort = 2200 * time.Millisecond // with a break
 	awayFor     = 3 * time.Second

@@ -170,7 +170,7 @@ func judgeRevocation(all *facts) verdict {
 	case f.requests == 0:
 		return breach("nobody asked for another token")
 	}
-	return keep("%d workers got a 401 at once: 1 token request, and every request ended well", f.workers)
+	return keep("%s got a 401 at once: 1 token request, and every request ended well", count(f.workers, "worker"))
 }
 
 type budgetFacts struct {

@@ -387,6 +387,11 @@ func (w *walk) summary() map[string]verdict {
 	}
 	fmt.Fprintf(&b, "  issues    %d, of which %d got a token\n", issues, m.got)
 	fmt.Fprintf(&b, "  reissues  %d: this grant has none, the timer issues again\n", reissues)
+	if w.world != nil {
+		c := w.world.iss.Counts()
+		fmt.Fprintf(&b, "  issuer    %s seen, %s issued, %s dropped; the API answered 401 to %d of %d\n",
+			count(c.TokenRequests, "token request"), count(c.Issued, "token"), count(c.Dropped, "connection"), c.APIUnauthorized, c.APIRequests)
+	}
 	fmt.Fprintf(&b, "  flights   at most %d at once\n", w.facts.flights.most)
 	if f := w.facts.budget; f != nil {
 		fmt.Fprintf(&b, "  budget    %s used, at most %d within %v\n", count(len(f.at), "unit"), mostWithin(f.at, budgetWindow), budgetWindow)
