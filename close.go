@@ -48,26 +48,23 @@ func (ts *TokenSource) shut() {
 
 // drain waits for the calls in progress, then revokes.
 func (ts *TokenSource) drain(ctx context.Context) error {
+	var ended error
 	ts.mu.Lock()
-	var idle chan struct{}
-	if ts.busy > 0 {
+	for ts.busy > 0 && ended == nil {
 		r := ts.trouble()
 		if r.idle == nil {
 			r.idle = make(chan struct{})
 		}
-		idle = r.idle
-	}
-	ts.mu.Unlock()
-	var ended error
-	if idle != nil {
+		idle := r.idle
+		ts.mu.Unlock()
 		select {
 		case <-idle:
 		case <-ctx.Done():
 			ended = context.Cause(ctx)
 		}
+		ts.mu.Lock()
 	}
-	ts.mu.Lock()
-	tokens := ts.toRevoke()
+	tokens := ts.toRevoke() // before another Close can see that nothing runs
 	running := int(ts.busy)
 	if len(tokens) > 0 {
 		ts.busy++
@@ -119,6 +116,20 @@ func (ts *TokenSource) toRevoke() []*Token {
 		tokens = append(tokens, r.held.token)
 	}
 	return tokens
+}
+
+// revokeLate revokes a token that came after Close had taken the others. mu is held.
+func (ts *TokenSource) revokeLate(t *Token) {
+	if !ts.set.revokeOnClose {
+		return
+	}
+	ts.busy++ // a Close that still waits, waits for this too
+	go func() {
+		_ = ts.revoke([]*Token{t}) // nobody is left to hear of it
+		ts.mu.Lock()
+		defer ts.mu.Unlock()
+		ts.done()
+	}()
 }
 
 // revoke revokes the tokens, on a context of its own that lasts as long as a flight may.

@@ -351,14 +351,10 @@ func (c *call) deliver(out outcome) {
 		ts.publish(now, out.got, c.try.step)
 	case wanted && ts.live == c.try.live:
 		ts.rare.held = out.got // its Rotated hook ran into the end of the flight
+	case ts.closed && out.got != nil && c.try.step != publishHeld: // what is held is Close's
+		ts.revokeLate(out.got.token)
 	}
-	revoke := out.got != nil && ts.closed && ts.set.revokeOnClose
 	ts.settle(now)
-	ts.mu.Unlock()
-	if revoke {
-		_ = ts.revoke([]*Token{out.got.token}) // nobody is left to hear of it
-	}
-	ts.mu.Lock()
 	ts.done()
 	ts.mu.Unlock()
 }

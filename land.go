@@ -21,8 +21,12 @@ func (f *flight) land(out outcome) (again bool, pause time.Duration) {
 		ts.settle(now)
 	}()
 	if ts.closed {
-		if out.got != nil {
-			ts.trouble().held = out.got // for Close to revoke
+		switch r := ts.trouble(); {
+		case out.got == nil || f.try.step == publishHeld:
+		case r.revoked:
+			ts.revokeLate(out.got.token)
+		default:
+			r.held = out.got // for Close to revoke
 		}
 		if out.err != nil {
 			ts.chargeFor(f, now, classify(out.err, out.source))
