@@ -100,19 +100,28 @@ func (ts *TokenSource) waitedFor() bool {
 	return !ts.serving && ts.flight != nil && (ts.flight.waiters > 0 || ts.flight.asked)
 }
 
-// budget returns the failure budget of this TokenSource.
+// budget returns the failure budget of this TokenSource, and builds it at first need.
 func (ts *TokenSource) budget() *budget.Budget {
+	if b := ts.usedBudget(); b != nil {
+		return b
+	}
+	r := ts.trouble()
+	r.budget = &budget.Budget{}
+	return r.budget
+}
+
+// usedBudget returns the failure budget, or nil while it was not needed: then it is whole.
+func (ts *TokenSource) usedBudget() *budget.Budget {
 	if ts.set.budget != nil {
 		return ts.set.budget
 	}
 	if l := ts.set.lane; l.shared() {
 		return &l.budget
 	}
-	r := ts.trouble()
-	if r.budget == nil {
-		r.budget = &budget.Budget{}
+	if ts.rare == nil {
+		return nil
 	}
-	return r.budget
+	return ts.rare.budget
 }
 
 // owing reports whether the next attempt costs a unit of the budget.

@@ -64,7 +64,10 @@ func (h *hub) rand() float64 {
 	}
 	h.randMu.Lock()
 	defer h.randMu.Unlock()
-	return min(max(h.source(), 0), 1)
+	if u := h.source(); u > 0 { // neither negative nor NaN
+		return min(u, 1)
+	}
+	return 0
 }
 
 // settingsOf returns the settings of a Config, shared with the last TokenSource

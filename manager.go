@@ -199,6 +199,9 @@ func (m *Manager) Wait(ctx context.Context) error {
 	for _, ts := range list {
 		g.Go(func() error {
 			if _, err := ts.Wait(gctx); err != nil {
+				if now, ok := m.TokenSource(ts.name); errors.Is(err, ErrClosed) && (!ok || now != ts) {
+					return nil // it was removed
+				}
 				return &NotReadyError{Sources: map[string]error{ts.name: err}}
 			}
 			return nil

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-f29168f7/renew/budget"
 	"github.com/seed-f29168f7/renew/clock"
 )
 
@@ -142,7 +143,7 @@ func (ts *TokenSource) Status() Status {
 	now := ts.now()
 	ts.settle(now)
 	s := Status{
-		Name: ts.name, State: ts.stateAt(now), Next: ActionNone, BudgetLeft: -1,
+		Name: ts.name, State: ts.stateAt(now), Next: ActionNone, BudgetLeft: budget.DefaultUnits,
 		Issues: uint64(ts.count.issues), Reissues: uint64(ts.count.reissues), Failed: uint64(ts.count.failures),
 		Refused: uint64(ts.count.refusals), Rejected: uint64(ts.count.rejects),
 	}
@@ -155,9 +156,11 @@ func (ts *TokenSource) Status() Status {
 	if ts.skewed {
 		s.Warning = "the token looks expired by the local clock, which is ahead of the issuer's: its life is counted from the request instead"
 	}
-	s.BudgetLeft = ts.budget().Left(now.Mono)
-	if at, free := ts.budget().RetryAt(now.Mono); !free {
-		s.RetryAt = wallAt(now, at)
+	if b := ts.usedBudget(); b != nil {
+		s.BudgetLeft = b.Left(now.Mono)
+		if at, free := b.RetryAt(now.Mono); !free {
+			s.RetryAt = wallAt(now, at)
+		}
 	}
 	if r := ts.rare; r != nil {
 		s.Failures, s.Abandoned = r.failures, r.abandoned
