@@ -140,7 +140,7 @@ func (ts *TokenSource) settle(now clock.Instant) {
 		ts.withdraw(now)
 	}
 	if ts.detectIdleAt() <= now.Mono {
-		ts.unread = true
+		ts.conceal(now)
 		ts.expose()
 	}
 	if ts.timerAt(now) <= now.Mono {
@@ -173,9 +173,7 @@ func (ts *TokenSource) expose() {
 // TokenSource without a token, from their beginning.
 func (ts *TokenSource) withdraw(now clock.Instant) {
 	ts.serving = false
-	if ts.set.idleAfter > 0 {
-		ts.unread = true
-	}
+	ts.conceal(now)
 	ts.expose()
 	if ts.failing() == nil {
 		ts.next = now.Mono
@@ -315,12 +313,25 @@ func (ts *TokenSource) timerAt(now clock.Instant) time.Duration {
 }
 
 // detectIdleAt returns from when on reads must be noted, so that it is known at
-// the time of the reissue whether anybody still reads.
+// the time of the reissue whether anybody still reads. One that was noted since is enough.
 func (ts *TokenSource) detectIdleAt() time.Duration {
 	if ts.set.idleAfter <= 0 || !ts.serving || ts.unread || ts.next == never {
 		return never
 	}
-	return ts.next - ts.set.idleAfter
+	at := ts.next - ts.set.idleAfter
+	if ts.rare != nil && ts.rare.readAt >= at {
+		return never
+	}
+	return at
+}
+
+// conceal makes the next read be noted (Config.IdleAfter). Up to now reads were
+// not, and the last may be a moment ago.
+func (ts *TokenSource) conceal(now clock.Instant) {
+	if ts.set.idleAfter > 0 && !ts.unread {
+		ts.unread = true
+		ts.trouble().readAt = now.Mono
+	}
 }
 
 // noteRead notes a read, where reads count.

@@ -166,6 +166,9 @@ func (ts *TokenSource) fail(now clock.Instant, fail failure, version uint64) {
 	r.failures++
 	pause := fail.pause(r.failures, ts.serving, ts.remaining(now), ts.life(), ts.set.hub.rand())
 	ts.next = now.Mono + pause
+	if fail.RetryAfter > 0 {
+		r.gate = now.Mono + fail.RetryAfter // it outlasts pauses that start anew
+	}
 	if fail.Kind == Throttled {
 		// What the issuer asked for, and not the pause of who has a token still: others have none.
 		gate := fail.RetryAfter
@@ -195,8 +198,10 @@ func (ts *TokenSource) publish(now clock.Instant, c *candidate, by step) {
 		ts.next = max(c.start.Mono+after, now.Mono)
 	}
 	ts.forgive(by)
-	if ts.set.idleAfter > 0 {
-		ts.unread = ts.next != never && ts.next-ts.set.idleAfter <= now.Mono
+	if ts.next != never && ts.next-ts.set.idleAfter <= now.Mono {
+		ts.conceal(now)
+	} else {
+		ts.unread = false
 	}
 	ts.expose()
 }
@@ -211,7 +216,7 @@ func (ts *TokenSource) forgive(by step) {
 	if by != reissue {
 		keep.refused, keep.reissueOff = r.refused, r.reissueOff
 	}
-	if keep == (rare{}) {
+	if keep == (rare{}) && ts.set.idleAfter == 0 {
 		ts.rare = nil
 		return
 	}

@@ -83,7 +83,7 @@ func reissueAfter(life, leeway, every, hint, flight time.Duration, u float64) ti
 	case every > 0:
 		at = scale(every, 0.9+0.1*u)
 	case hint > 0:
-		at = max(hint, life/2)
+		at = max(hint, life/2, usableLeast) // a hint that is always in the past makes no storm
 	case life > 0:
 		at = scale(life, 0.6+0.2*u)
 	default:
@@ -129,7 +129,7 @@ func usablePause(remaining, life time.Duration) time.Duration {
 	if remaining == never {
 		return usableMost
 	}
-	return min(max(remaining/8, min(usableLeast, life/20)), usableMost)
+	return min(max(remaining/8, min(usableLeast, life/25)), usableMost)
 }
 
 // coldPause returns the pause after the n-th failure in a row without a usable
