@@ -318,14 +318,15 @@ func (c *call) do(ctx context.Context) outcome {
 	}
 	out.got = &candidate{token: ready, start: c.start, skewed: skewed}
 	if c.rotates(ready) {
-		out.err = ts.rotated(ctx, ready, c.try.base)
+		out.err = ts.rotated(ctx, ready, c.try.live)
 	}
 	return out
 }
 
-// rotates reports whether the token brings a new refresh token.
+// rotates reports whether the token brings a refresh token that the last one
+// published had not. One that is held was published by no one.
 func (c *call) rotates(t *Token) bool {
-	return !t.Refresh.IsZero() && (c.try.base == nil || !t.Refresh.Equal(c.try.base.Refresh))
+	return !t.Refresh.IsZero() && (c.try.live == nil || !t.Refresh.Equal(c.try.live.Refresh))
 }
 
 // deliver hands the outcome to the flight, or, if that has ended, to the
@@ -344,13 +345,15 @@ func (c *call) deliver(out outcome) {
 		ts.rare.allowance = 0
 	}
 	now := ts.now()
-	wanted := out.got != nil && !ts.closed && !ts.serving && !out.got.token.deadline.past(now) &&
+	fresh := out.got != nil && !ts.closed && !out.got.token.deadline.past(now) &&
 		!(ts.rejected && out.got.token.Value.Equal(ts.live.Value))
 	switch {
-	case wanted && out.err == nil:
+	case fresh && !ts.serving && out.err == nil:
 		ts.publish(now, out.got, c.try.step)
-	case wanted && ts.live == c.try.live:
-		ts.rare.held = out.got // its Rotated hook ran into the end of the flight
+	case fresh && ts.live == c.try.live && c.rotates(out.got.token):
+		// Its Rotated hook ran into the end of the flight, or a token is in service. It is
+		// held: its refresh token is the only good one.
+		ts.trouble().held = out.got
 	case ts.closed && out.got != nil && c.try.step != publishHeld: // what is held is Close's
 		ts.revokeLate(out.got.token)
 	}
