@@ -26,6 +26,7 @@ type script struct {
 
 	mu       sync.Mutex // guards all below
 	calls    []scripted
+	made     [publishHeld]int // calls, by step
 	running  map[int]context.Context
 	breaches []string
 }
@@ -63,12 +64,8 @@ func (s *script) play(ctx context.Context, c scripted, replies []reply) (*Token,
 	c.at, c.ctx = time.Now(), ctx
 	s.mu.Lock()
 	s.calls = append(s.calls, c)
-	n, nth := len(s.calls), 0
-	for _, other := range s.calls {
-		if other.step == c.step {
-			nth++
-		}
-	}
+	s.made[c.step]++
+	n, nth := len(s.calls), s.made[c.step]
 	for other, its := range s.running {
 		if its.Err() == nil {
 			s.breaches = append(s.breaches, fmt.Sprintf("call %d started while call %d ran", n, other))
