@@ -2,14 +2,10 @@ package renew
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 // reader is how programs hold a TokenSource: behind an interface of their own.
@@ -26,21 +22,6 @@ func newFloor() *floor {
 	f := &floor{}
 	f.cur.Store(namedToken(1))
 	return f
-}
-
-func TestR1_NoAllocation(t *testing.T) {
-	// A read allocates nothing.
-	if raceEnabled {
-		t.Skip("the race detector allocates")
-	}
-	for _, cfg := range []Config{{}, {CheckOnRead: true}, {IdleAfter: time.Minute}} {
-		t.Run(fmt.Sprintf("CheckOnRead=%v,IdleAfter=%v", cfg.CheckOnRead, cfg.IdleAfter), func(t *testing.T) {
-			var r reader = open(t, scriptOf(gives(time.Hour)), cfg)
-			_, err := r.Token(t.Context())
-			require.NoError(t, err)
-			assert.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = r.Token(context.Background()) }))
-		})
-	}
 }
 
 // benchmarkReads reads on one goroutine, and on 1,000.

@@ -2,7 +2,6 @@ package renew
 
 import (
 	"net/http"
-	"runtime"
 	"testing"
 )
 
@@ -38,26 +37,6 @@ func usualRequest(t testing.TB) *http.Request {
 		req.Header.Set(k, "value")
 	}
 	return req
-}
-
-// R28: the copy of a request with up to seven headers is 3 allocations and about 720 bytes.
-func TestR28_CopyIsCheap(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates on its own account")
-	}
-	tr, req := newTransport(t, newPublished(), TransportConfig{Base: noop()}), usualRequest(t)
-	const runs = 1000
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	n := testing.AllocsPerRun(runs-1, func() { // and once to warm up
-		if _, err := tr.RoundTrip(req); err != nil {
-			t.Fatal(err)
-		}
-	})
-	runtime.ReadMemStats(&after)
-	if size := (after.TotalAlloc - before.TotalAlloc) / runs; n > 3 || size > 768 {
-		t.Errorf("RoundTrip = %v allocations, %d bytes; want at most 3 and about 720", n, size)
-	}
 }
 
 func BenchmarkR28_RoundTrip(b *testing.B) {

@@ -471,22 +471,6 @@ func TestR28_Engine_PerOriginMisused(t *testing.T) {
 	}
 }
 
-// R28: the true TokenSource costs no allocation beyond the copy.
-func TestR28_Engine_TokenSourceIsCheap(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates on its own account")
-	}
-	ts := transportSource(t, &numbered{})
-	tr, req := newTransport(t, ts, TransportConfig{Base: noop()}), usualRequest(t)
-	if n := testing.AllocsPerRun(1000, func() {
-		if _, err := tr.RoundTrip(req); err != nil {
-			t.Fatal(err)
-		}
-	}); n > 3 {
-		t.Errorf("RoundTrip = %v allocations, want at most 3", n)
-	}
-}
-
 func BenchmarkR28_Engine_RoundTrip(b *testing.B) {
 	tr, req := newTransport(b, transportSource(b, &numbered{}), TransportConfig{Base: noop()}), usualRequest(b)
 	b.ReportAllocs()

@@ -490,7 +490,7 @@ func TestR28_DirectRequestElsewhere(t *testing.T) {
 		t.Run(target, func(t *testing.T) {
 			u, err := url.Parse(target)
 			if err != nil {
-				t.Skip(err) // so nobody can ask for it
+				return // so nobody can ask for it
 			}
 			b := newBody("body")
 			auth := &tokens{}
