@@ -95,7 +95,7 @@ func TestR27_StopsTimers(t *testing.T) {
 					fake.Settle = synctest.Wait
 					src := revoker{actor: &actor{play: play}}
 					var ts *TokenSource
-					end := func(context.Context) error { return nil }
+					var end func(context.Context) error
 					if managed {
 						m := manage(t, Config{Clock: fake, RevokeOnClose: true})
 						ts, end = adopt(t, m, "x", src, Config{}), m.Close

@@ -86,7 +86,7 @@ func TestR7_NoCallerReachesTheFlight(t *testing.T) {
 		assert.Nil(t, its.Value(key{}))
 		time.Sleep(9*time.Second - 1)
 		assert.NoError(t, its.Err())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		assert.EqualValues(t, 1, must(t, ts).Generation())
 		assert.Equal(t, 1, s.count())

@@ -175,7 +175,7 @@ func TestR22_TokenStaysInService(t *testing.T) {
 		assert.Equal(t, 1+budget.DefaultUnits, src.calls())
 		time.Sleep(time.Hour - 10*time.Second - 1)
 		assert.Same(t, tok, ts.cur.Load())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		assert.Nil(t, ts.cur.Load(), "past its deadline")
 		checkTokenSource(t, ts)

@@ -40,7 +40,7 @@ func TestR29_ReplayRewindsTheBody(t *testing.T) {
 					b, _ := io.ReadAll(r.Body)
 					bodies, lengths = append(bodies, string(b)), append(lengths, r.ContentLength)
 					if r.Header.Get("Authorization") != bearer(1) {
-						http.Error(w, "no", 401)
+						http.Error(w, "no", http.StatusUnauthorized)
 					}
 				})
 				auth := &tokens{}
@@ -205,7 +205,7 @@ func TestR29_ReplayUsesTheSameConnection(t *testing.T) {
 	var conns atomic.Int64
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != bearer(1) {
-			http.Error(w, strings.Repeat("no", 10_000), 401)
+			http.Error(w, strings.Repeat("no", 10_000), http.StatusUnauthorized)
 		}
 	}))
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
@@ -227,7 +227,9 @@ func TestR29_ReplayUsesTheSameConnection(t *testing.T) {
 
 // R22: the second 401 goes to the caller and rejects nothing.
 func TestR22_SecondRefusalGoesToTheCaller(t *testing.T) {
-	s := newSite(t, func(w http.ResponseWriter, r *http.Request) { http.Error(w, r.Header.Get("Authorization"), 401) })
+	s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, r.Header.Get("Authorization"), http.StatusUnauthorized)
+	})
 	auth := &tokens{}
 	resp, err := newTransport(t, auth, TransportConfig{Origins: []string{s.URL}}).RoundTrip(newRequest(t, "POST", s.URL, strings.NewReader("body")))
 	if err != nil {
@@ -338,7 +340,7 @@ func TestR29_ConcurrentReplays(t *testing.T) {
 	s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		if r.Header.Get("Authorization") != bearer(valid.Load()) {
-			http.Error(w, "no", 401)
+			http.Error(w, "no", http.StatusUnauthorized)
 			return
 		}
 		_, _ = fmt.Fprintf(w, "%s %s", r.Header.Get("X-Shared"), b)

@@ -405,14 +405,14 @@ func TestR28_RedirectsLeakNothing(t *testing.T) {
 // origin, loses it on the way out, and never gets ours in its place.
 func TestR28_RedirectsOfKeptCredentials(t *testing.T) {
 	var home, second, evil *site
-	evil = newSite(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, home.URL+"/end", 302) })
-	second = newSite(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, evil.URL, 302) })
+	evil = newSite(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, home.URL+"/end", http.StatusFound) })
+	second = newSite(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, evil.URL, http.StatusFound) })
 	home = newSite(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/start":
-			http.Redirect(w, r, "/same", 302)
+			http.Redirect(w, r, "/same", http.StatusFound)
 		case "/same":
-			http.Redirect(w, r, second.URL, 302)
+			http.Redirect(w, r, second.URL, http.StatusFound)
 		}
 	})
 	auth := &tokens{header: "X-Chap"}
@@ -448,7 +448,7 @@ func TestR28_RedirectCannotChooseTheCredential(t *testing.T) {
 		var home *site
 		home = newSite(t, func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/start" { // net/http makes an Authorization header of this
-				http.Redirect(w, r, strings.Replace(home.URL, "://", "://evil:evil@", 1)+"/end", 302)
+				http.Redirect(w, r, strings.Replace(home.URL, "://", "://evil:evil@", 1)+"/end", http.StatusFound)
 			}
 		})
 		tr := newTransport(t, &tokens{}, TransportConfig{Origins: []string{home.URL}, OnExisting: exists})

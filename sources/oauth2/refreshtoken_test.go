@@ -168,7 +168,7 @@ func TestRefreshTokenFuncEndsIt(t *testing.T) {
 	if tok, err = src.Issue(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if tok, err = src.Reissue(t.Context(), tok); err != nil { // and this one was not stored
+	if _, err = src.Reissue(t.Context(), tok); err != nil { // and this one was not stored
 		t.Fatal(err)
 	}
 	_, err = src.Issue(t.Context())
