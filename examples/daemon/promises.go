@@ -91,6 +91,9 @@ type steadyFacts struct {
 	stall    time.Duration // how long the machine itself stood still, at most
 }
 
+// stalled reports whether requests waited, but perhaps for the machine.
+func (f *steadyFacts) stalled() bool { return f.waited > 0 && f.stall > stallMost }
+
 func judgeSteady(all *facts) verdict {
 	f := all.steady
 	switch {
@@ -98,7 +101,7 @@ func judgeSteady(all *facts) verdict {
 		return all.none()
 	case f.failed > 0:
 		return breach("%d of %d requests failed", f.failed, f.requests)
-	case f.waited > 0 && f.stall > stallMost:
+	case f.stalled():
 		return verdict{notJudged, fmt.Sprintf("%d requests waited for a token, but this machine stood still for %v", f.waited, f.stall.Round(time.Millisecond))}
 	case f.waited > 0:
 		return breach("%d of %d requests waited for a token", f.waited, f.requests)
