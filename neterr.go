@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -30,15 +31,23 @@ func neverSent(err error) bool {
 	return ok
 }
 
-// withoutURL returns the host of a *url.Error and its cause. The error's own
-// text has the URL, whose query may hold a secret.
+// withoutURL returns the host of the first *url.Error within err, and the cause
+// of the last. The text of one has the URL, whose query may hold a secret.
 func withoutURL(err error) (host string, cause error) {
-	ue, ok := errors.AsType[*url.Error](err)
-	if !ok || ue.Err == nil {
-		return "", err
+	for {
+		ue, ok := errors.AsType[*url.Error](err)
+		if !ok {
+			return host, err
+		}
+		if ue == nil || ue.Err == nil {
+			return host, errNoCause
+		}
+		if u, perr := url.Parse(ue.URL); perr == nil {
+			host = cmp.Or(host, u.Host)
+		}
+		err = ue.Err
 	}
-	if u, perr := url.Parse(ue.URL); perr == nil {
-		host = u.Host
-	}
-	return host, ue.Err
 }
+
+// errNoCause stands for a *url.Error that has no cause.
+var errNoCause = errors.New("the request failed")

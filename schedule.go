@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -191,7 +192,7 @@ var errNilError = errors.New("the source returned a nil *IssueError as an error"
 
 // classify gives an error of a Source its meaning. The result holds no text
 // that the Source did not put into an IssueError or a plain error: the URL of a
-// *url.Error, with its query, is dropped.
+// *url.Error, with its query, is dropped wherever it is.
 func classify(err error, source string) failure {
 	ie, ok := errors.AsType[*IssueError](err)
 	if ok && ie == nil { // a nil pointer in an error is not nil, and its Unwrap would panic
@@ -202,6 +203,8 @@ func classify(err error, source string) failure {
 		if c.Source == "" {
 			c.Source = source
 		}
+		host, cause := withoutURL(c.Err)
+		c.Host, c.Err = cmp.Or(c.Host, host), cause
 		c.NextAttempt = time.Time{}
 		c.RetryAfter = min(max(c.RetryAfter, 0), retryAfterMost)
 		c.Unsent = c.Unsent || neverSent(err)
