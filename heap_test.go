@@ -1,3 +1,5 @@
+//go:build !race
+
 package renew
 
 import (
@@ -13,6 +15,9 @@ import (
 	"github.com/seed-f29168f7/renew/budget"
 	"github.com/seed-f29168f7/renew/clock"
 )
+
+// The guards of memory are not built under the race detector, which changes the
+// size of the heap. .ci/run runs them without it.
 
 // heapInUse returns the bytes of live heap objects.
 func heapInUse() int {
@@ -38,17 +43,8 @@ func (s *perToken) Reissue(ctx context.Context, _ *Token) (*Token, error) { retu
 // textSize is what "Bearer " and 16 digits take, in their size class.
 const textSize = 24
 
-// skipUnderRace skips a test that measures the heap.
-func skipUnderRace(t *testing.T) {
-	t.Helper()
-	if raceEnabled {
-		t.Skip("the race detector changes the size of the heap; the tests run without it too")
-	}
-}
-
 func TestR26_HeapOfMany(t *testing.T) {
 	// Of 100,000 TokenSources in one Manager each takes at most 512 bytes beside its text, its Source and its name, also after ten reissues.
-	skipUnderRace(t)
 	const most = 512
 	for name, endpoint := range map[string]string{"one endpoint": "https://issuer.example/token", "no endpoint": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -123,7 +119,6 @@ func reissueAll(t *testing.T, fake *clock.Fake, all []*TokenSource) {
 
 func TestR26_HeapOfOne(t *testing.T) {
 	// A TokenSource alone takes at most 2 KB.
-	skipUnderRace(t)
 	synctest.Test(t, func(t *testing.T) {
 		const many, most = 500, 2048
 		sources, all := make([]perToken, many), make([]*TokenSource, many)
@@ -138,38 +133,5 @@ func TestR26_HeapOfOne(t *testing.T) {
 		t.Logf("%d bytes each", each)
 		assert.LessOrEqual(t, each, most)
 		runtime.KeepAlive(sources)
-	})
-}
-
-func TestR26_NewStartsNothing(t *testing.T) {
-	// New and Add start no goroutine and no timer, and call nothing of the Source; between flights there is one timer, the watcher's beside it, and no goroutine.
-	synctest.Test(t, func(t *testing.T) {
-		fake := clock.NewFake(time.Time{})
-		fake.Settle = synctest.Wait
-		src := reissuer{&actor{}}
-		m := manage(t, Config{Clock: fake, Logger: quiet})
-		alone := start(t, src, Config{Clock: fake, Logger: quiet, Hooks: Hooks{Changed: func(Change) {}}})
-		var all []*TokenSource
-		for i := range 10 {
-			all = append(all, adopt(t, m, fmt.Sprint(i), src, Config{}))
-		}
-		fake.Advance(24 * time.Hour)
-		assert.Zero(t, fake.Timers())
-		assert.Empty(t, engineGoroutines())
-		assert.Zero(t, src.calls())
-
-		for i, ts := range all {
-			must(t, ts)
-			synctest.Wait()
-			assert.Equal(t, i+2, fake.Timers(), "one each, and the watcher's")
-		}
-		must(t, alone)
-		synctest.Wait()
-		assert.Equal(t, len(all)+1+2, fake.Timers())
-		assert.Empty(t, engineGoroutines(), "between flights")
-		fake.Advance(24 * time.Hour)
-		assert.Equal(t, len(all)+1+2, fake.Timers(), "after many flights")
-		assert.Empty(t, engineGoroutines(), "after many flights")
-		assert.Greater(t, src.calls(), 11*24)
 	})
 }
