@@ -105,7 +105,7 @@ func (ts *TokenSource) toRevoke() []*Token {
 		return nil
 	}
 	r.revoked = true
-	if _, ok := as[Revoker](ts.src); !ok {
+	if !ts.can.has(revokes) {
 		return nil
 	}
 	var tokens []*Token

@@ -69,7 +69,7 @@ func TestR27_EverythingAnswersErrClosed(t *testing.T) {
 			}
 			assert.ErrorIs(t, ts.ready(), ErrClosed)
 			ts.Reset()
-			ts.rejudge(ts.now())
+			ts.rejudge()
 			ts.tick()
 			ts.ask()
 			s := ts.Status()

@@ -21,13 +21,13 @@ type engine struct {
 	busy   int16  // flights and calls of the Source that run
 	state  State  // as last reported
 
-	closed      bool
-	serving     bool // live is in service
-	rejected    bool // a server refused live, and it is to be replaced
-	unread      bool // nobody has read since it was set (Config.IdleAfter)
-	skewed      bool // live looks expired by the local wall clock
-	interactive bool // Issue needs a person
-	armed       bool // timer is set; the hub's watcher runs while one is
+	closed   bool
+	serving  bool // live is in service
+	rejected bool // a server refused live, and it is to be replaced
+	unread   bool // nobody has read since it was set (Config.IdleAfter)
+	skewed   bool // live looks expired by the local wall clock
+	can      ability
+	armed    bool // timer is set; the hub's watcher runs while one is
 }
 
 // counts are the cumulative counters of Status.
@@ -189,21 +189,29 @@ func (ts *TokenSource) hasten(now clock.Instant) {
 	ts.next = min(ts.next, now.Mono+jitter(coldPause(1), ts.set.hub.rand()))
 }
 
-// restore puts a rejected token back into service when the budget forbids to
-// replace it: what one server refuses, others may take (R2, R22).
+// restore puts a rejected token back into service when it cannot be replaced,
+// because the budget is spent or the issuer refused for good: what one server refuses, others may take (R2, R22).
 func (ts *TokenSource) restore(now clock.Instant) {
-	if !ts.rejected || ts.serving || ts.flying() || !ts.owing() || ts.rare.final || ts.live.deadline.past(now) {
+	if !ts.rejected || ts.serving || ts.flying() || !ts.owing() || ts.live.deadline.past(now) {
 		return
 	}
-	if !ts.spent(now) {
+	if ts.rare.final {
+		if until, _ := ts.blocked(now, true); until <= now.Mono {
+			return // a caller may try now, and is about to
+		}
+	} else if !ts.spent(now) {
 		return
 	}
 	ts.serving, ts.rejected = true, false
 	if ts.failing() == nil { // else the back-off goes on
 		ts.rare.owing = false
+		left := ts.live.deadline.remaining(now)
+		if left == never {
+			left = 0 // it has no end
+		}
 		ts.next = never
-		if left := ts.live.deadline.remaining(now); left != never && ts.set.reissueEvery >= 0 {
-			ts.next = now.Mono + reissueAfter(left, 0, 0, 0, 0, ts.set.hub.rand())
+		if after := reissueAfter(left, 0, ts.set.reissueEvery, 0, 0, ts.set.hub.rand()); after != never {
+			ts.next = now.Mono + after
 		}
 	}
 	ts.expose()
@@ -216,13 +224,13 @@ func (ts *TokenSource) blocked(now clock.Instant, byCaller bool) (until time.Dur
 	if r != nil && r.abandoned >= maxAbandoned+r.allowance {
 		return never, ErrHung
 	}
-	if ts.interactive && !(byCaller && ts.set.interactive) && !ts.canReissue(now) {
+	if ts.can.has(needsPerson) && !(byCaller && ts.set.interactive) && !ts.canReissue(now) {
 		return never, ErrInteractionRequired
 	}
 	if r == nil {
 		return ts.lane().gate(), errPaused
 	}
-	if r.force {
+	if r.force && !r.owing {
 		return 0, nil
 	}
 	until = max(r.gate, ts.lane().gate())
@@ -231,7 +239,7 @@ func (ts *TokenSource) blocked(now clock.Instant, byCaller bool) (until time.Dur
 		if r.final {
 			until = never
 			if byCaller {
-				until = r.at + ts.budget().Span()
+				until = r.at + min(ts.budget().Span(), maxLife)
 			}
 		}
 	} else {
@@ -240,6 +248,10 @@ func (ts *TokenSource) blocked(now clock.Instant, byCaller bool) (until time.Dur
 	if r.owing {
 		if at, free := ts.budget().RetryAt(now.Mono); !free && at > until {
 			until, why = at, ts.budgetError(now)
+			if at-now.Mono >= ts.budget().Span() {
+				// Perhaps attempts in progress have the units, and give them back: ask again soon.
+				until = min(at, now.Mono+ts.set.flightTimeout+1)
+			}
 		}
 	}
 	return until, why
@@ -258,9 +270,20 @@ func (ts *TokenSource) canReissue(now clock.Instant) bool {
 	if base.Refresh.IsZero() && (!ts.serving || ts.owing()) {
 		return false
 	}
-	_, ok := as[Reissuer](ts.src)
-	return ok
+	return ts.can.has(reissues)
 }
+
+// ability is what a Source can do, as New found it: the chain of wrapped Sources
+// is foreign code, and not asked under mu.
+type ability uint8
+
+const (
+	needsPerson ability = 1 << iota // Issue is interactive
+	reissues                        // it is a Reissuer
+	revokes                         // it is a Revoker
+)
+
+func (a ability) has(b ability) bool { return a&b != 0 }
 
 // base returns the newest token there is, published or held.
 func (ts *TokenSource) base() *Token {
@@ -387,9 +410,10 @@ func (ts *TokenSource) tick() {
 
 // rejudge is called after the hands of the clock moved apart: the machine
 // slept, or somebody set the clock (R24).
-func (ts *TokenSource) rejudge(now clock.Instant) {
+func (ts *TokenSource) rejudge() {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
+	now := ts.now()
 	if ts.failing() != nil && !ts.rare.final {
 		ts.hasten(now)
 	}

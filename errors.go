@@ -84,6 +84,10 @@ type IssueError struct {
 	NextAttempt time.Time
 	// Err is the cause, or nil. Its text is part of the error's: it must hold no secret.
 	Err error
+
+	// relayed: a TokenSource has returned it. For a Source that uses another TokenSource it
+	// is no verdict of its own issuer.
+	relayed bool
 }
 
 // Error says what failed, where, and how the issuer answered.

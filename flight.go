@@ -34,6 +34,7 @@ type flight struct {
 	cancel  context.CancelCauseFunc
 	began   clock.Instant
 	timeout time.Duration
+	served  chan struct{} // closed when a token was published that the flight did not bring
 	try     try
 	tries   int // that remain, the one in progress not counted
 	// fellBack is how the Reissue failed before this Issue.
@@ -109,6 +110,9 @@ func (ts *TokenSource) pend() *flight {
 // launch starts a flight, or says until when it cannot start, and why.
 func (ts *TokenSource) launch(now clock.Instant, byCaller bool) (until time.Duration, why error) {
 	if until, why = ts.blocked(now, byCaller); until > now.Mono {
+		if ts.flight != nil {
+			until = max(until, ts.flight.slot)
+		}
 		return until, why
 	}
 	f := ts.pend()
@@ -121,10 +125,10 @@ func (ts *TokenSource) launch(now clock.Instant, byCaller bool) (until time.Dura
 		at, _ := ts.budget().RetryAt(now.Mono)
 		return at, ts.budgetError(now)
 	}
-	f.running, f.try, f.began = true, t, now
+	f.running, f.try, f.began, f.served = true, t, now, make(chan struct{})
 	f.timeout = now.Mono + ts.set.flightTimeout
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())
-	if ts.failing() == nil && !(t.step == issue && ts.interactive) {
+	if ts.failing() == nil && !(t.step == issue && ts.can.has(needsPerson)) {
 		f.tries = 2
 	}
 	if ts.rare != nil {
@@ -350,6 +354,10 @@ func (c *call) deliver(out outcome) {
 	switch {
 	case fresh && !ts.serving && out.err == nil:
 		ts.publish(now, out.got, c.try.step)
+		if ts.flying() {
+			close(ts.flight.served) // those who wait for it need not
+			ts.flight.served = make(chan struct{})
+		}
 	case fresh && ts.live == c.try.live && c.rotates(out.got.token):
 		// Its Rotated hook ran into the end of the flight, or a token is in service. It is
 		// held: its refresh token is the only good one.

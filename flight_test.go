@@ -200,7 +200,7 @@ func TestR7_InteractiveIssue(t *testing.T) {
 			s := reissuing{scriptOf(givesRefresh(time.Hour)), []reply{c.reissue}}
 			ts := open(t, s, Config{Interactive: c.allowed})
 			must(t, ts)
-			ts.interactive = true // from now on: the first Issue had to be allowed
+			ts.can |= needsPerson // from now on: the first Issue had to be allowed
 			time.Sleep(6 * time.Hour)
 			assert.Regexp(t, "^"+c.want+"$", s.steps())
 			calls := s.count()

@@ -199,7 +199,7 @@ func open(t testing.TB, src Source, cfg Config) *TokenSource {
 	t.Helper()
 	ts := start(t, src, cfg)
 	t.Cleanup(func() {
-		if !ts.interactive { // then there are faults after which nothing starts by itself
+		if !ts.can.has(needsPerson) { // then there are faults after which nothing starts by itself
 			checkTokenSource(t, ts)
 		}
 		if s := scriptIn(src); s != nil {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,8 @@ type hub struct {
 	mu        sync.Mutex // guards what follows; the innermost lock but for those of lanes and budgets
 	endpoints map[endpointKey]*endpoint
 	lanes     map[laneKey]*lane
+	left      []*lane       // without users; forgotten when there is nothing to remember
+	swept     time.Duration // when that was last looked at
 	settings  *settings     // the last one made, to share
 	armed     int           // TokenSources whose timer is set
 	timer     clock.Timer   // the watcher's
@@ -124,7 +127,7 @@ func (h *hub) tick() {
 	h.wind()
 	h.mu.Unlock()
 	if moved {
-		h.all(func(ts *TokenSource) { ts.rejudge(now) })
+		h.all((*TokenSource).rejudge)
 	}
 }
 
@@ -138,6 +141,7 @@ func (h *hub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
+	h.sweep(h.clock.Now().Mono)
 	if h.timer != nil {
 		h.timer.Stop()
 	}
@@ -181,7 +185,8 @@ type laneKey struct {
 type lane struct {
 	key      laneKey
 	endpoint *endpoint
-	users    int // TokenSources; guarded by the hub's mu
+	users    int           // TokenSources; guarded by the hub's mu
+	leftAt   time.Duration // when the last of them left; guarded by the hub's mu
 
 	mu     sync.Mutex
 	closed time.Duration // until then the issuer asked this account for a pause
@@ -192,6 +197,7 @@ type lane struct {
 func (h *hub) join(key laneKey) *lane {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.sweep(h.clock.Now().Mono)
 	l := h.lanes[key]
 	if l == nil {
 		e := h.endpoints[key.endpoint]
@@ -217,10 +223,37 @@ func (h *hub) leave(l *lane) {
 	if l.users--; l.users > 0 {
 		return
 	}
-	delete(h.lanes, l.key)
-	if l.endpoint.users--; l.endpoint.users == 0 {
-		delete(h.endpoints, l.endpoint.key)
+	now := h.clock.Now().Mono
+	l.leftAt = now
+	h.left = append(h.left, l)
+	h.sweep(now)
+}
+
+// sweepEvery is how often lanes without users are looked at, and how long one is
+// kept at least, so that the pace of its endpoint is not forgotten.
+const sweepEvery = 5 * time.Second
+
+// sweep forgets the lanes without users that have nothing to remember: leaving
+// and coming back must win neither units of a budget nor a way around a pause. mu is held.
+func (h *hub) sweep(now time.Duration) {
+	if len(h.left) == 0 || now-h.swept < sweepEvery && !h.closed {
+		return
 	}
+	h.swept = now
+	h.left = slices.DeleteFunc(h.left, func(l *lane) bool {
+		if l.users > 0 || h.lanes[l.key] != l {
+			return true // it came back, or is forgotten
+		}
+		remembers := now-l.leftAt < sweepEvery || l.gate() > now || l.budget.Left(now) < budget.DefaultUnits
+		if remembers && !h.closed {
+			return false
+		}
+		delete(h.lanes, l.key)
+		if l.endpoint.users--; l.endpoint.users == 0 {
+			delete(h.endpoints, l.endpoint.key)
+		}
+		return true
+	})
 }
 
 // shared reports whether the lane is that of a named account.
@@ -274,7 +307,11 @@ const soloFlights = 16
 func (ts *TokenSource) soloLane(now clock.Instant) *lane {
 	h := ts.set.hub
 	perSecond := cmp.Or(h.rate.PerSecond, budget.DefaultPerSecond)
-	if perSecond < 0 || (now.Mono-ts.lastStart()).Seconds() >= soloFlights/perSecond {
+	apart := min((now.Mono - ts.lastStart()).Seconds(), math.MaxFloat64)
+	if every := ts.set.reissueEvery; every > 0 {
+		apart = min(apart, every.Seconds()) // a token without an end leaves no trace of its start
+	}
+	if perSecond < 0 || apart >= soloFlights/perSecond {
 		return nil
 	}
 	r := ts.trouble()

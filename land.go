@@ -81,11 +81,11 @@ func (f *flight) fail(now clock.Instant, fail failure, out outcome) (again bool,
 	if was == reissue && (fail.Kind == Refused || fail.final()) {
 		r.refused++
 		r.refusedToken = f.try.base
-		r.reissueOff = now.Mono + reissueOffFor(r.refused, ts.budget().Span())
-		if !ts.interactive && f.ctx.Err() == nil {
+		r.reissueOff = now.Mono + reissueOffFor(r.refused, min(ts.budget().Span(), maxLife))
+		if !ts.can.has(needsPerson) && f.ctx.Err() == nil {
 			return f.fallBack(now, fail)
 		}
-		fail.interaction = ts.interactive && !ts.set.interactive
+		fail.interaction = ts.can.has(needsPerson) && !ts.set.interactive
 		fail.Permanent = fail.interaction
 	}
 	lost := was == reissue && out.got == nil && !fail.Unsent && !f.try.base.Refresh.IsZero()
@@ -103,7 +103,7 @@ func (f *flight) fail(now clock.Instant, fail failure, out outcome) (again bool,
 			pause = fail.pause(1, false, 0, 0, ts.set.hub.rand())
 		}
 		pause = max(pause, ts.lane().gate()-now.Mono)
-		person := next.step == issue && ts.interactive
+		person := next.step == issue && ts.can.has(needsPerson)
 		if !person && now.Mono+pause < f.timeout && ts.reserve(now, &next) {
 			f.tries = max(f.tries-1, 0)
 			f.try = next
@@ -182,7 +182,8 @@ func (ts *TokenSource) fail(now clock.Instant, fail failure, version uint64) {
 
 // publish puts a token into service and plans its reissue.
 func (ts *TokenSource) publish(now clock.Instant, c *candidate, by step) {
-	t := c.token
+	copied := *c.token // the Rotated hook has the other one
+	t := &copied
 	t.generation = 1
 	if ts.live != nil {
 		t.generation = ts.live.generation + 1
@@ -190,7 +191,7 @@ func (ts *TokenSource) publish(now clock.Instant, c *candidate, by step) {
 	ts.live, ts.serving, ts.rejected, ts.skewed = t, true, false, c.skewed
 	hint := time.Duration(0)
 	if !t.ReissueAt.IsZero() {
-		hint = max(t.ReissueAt.Sub(c.start.Wall), 1)
+		hint = min(max(t.ReissueAt.Sub(c.start.Wall), 1), maxLife)
 	}
 	after := reissueAfter(t.Life, leewayOf(ts.set.leeway, t.Life), ts.set.reissueEvery, hint, ts.lastFlight(), ts.set.hub.rand())
 	ts.next = never

@@ -66,6 +66,7 @@ func (h *hub) add(name string, src Source, cfg Config) (*TokenSource, error) {
 		return nil, &ConfigError{"Source", "is nil: pass the Source that issues the credential"}
 	}
 	var traits Traits
+	var abilities ability
 	if err := guard("the source", func() error {
 		if v, ok := as[Validator](src); ok {
 			if err := v.Validate(); err != nil {
@@ -74,6 +75,15 @@ func (h *hub) add(name string, src Source, cfg Config) (*TokenSource, error) {
 		}
 		if d, ok := as[Describer](src); ok {
 			traits = d.Describe()
+		}
+		if traits.Interactive {
+			abilities |= needsPerson
+		}
+		if _, ok := as[Reissuer](src); ok {
+			abilities |= reissues
+		}
+		if _, ok := as[Revoker](src); ok {
+			abilities |= revokes
 		}
 		return nil
 	}); err != nil {
@@ -101,7 +111,7 @@ func (h *hub) add(name string, src Source, cfg Config) (*TokenSource, error) {
 		set.lane = h.join(key)
 	}
 	ts := &TokenSource{name: name, src: src, set: h.settingsOf(set)}
-	ts.interactive = traits.Interactive
+	ts.can = abilities
 	ts.next = never
 	return ts, nil
 }
@@ -177,7 +187,7 @@ func (m *Manager) all() []*TokenSource {
 	return list
 }
 
-// atOnce is how many TokenSources a Manager waits for at a time. All flights have been started by then.
+// atOnce is how many TokenSources a Manager closes at a time. All their flights have been ended by then.
 const atOnce = 64
 
 // Wait asks for every token and waits until all are usable, as TokenSource.Wait
@@ -195,8 +205,10 @@ func (m *Manager) Wait(ctx context.Context) error {
 		ts.ask()
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(atOnce)
 	for _, ts := range list {
+		if ts.ready() == nil {
+			continue
+		}
 		g.Go(func() error {
 			if _, err := ts.Wait(gctx); err != nil {
 				if now, ok := m.TokenSource(ts.name); errors.Is(err, ErrClosed) && (!ok || now != ts) {

@@ -67,8 +67,8 @@ func (s State) level() slog.Level {
 
 // Hooks are functions that a TokenSource calls when something changes. Those of
 // one Manager run in order, one at a time, on a goroutine of their own; a hook that does
-// not return holds up the others and Close, but no reader and no flight. A panic in
-// a hook is contained. A hook must not call Close. Any of them may be nil.
+// not return holds up the others, Close, and flights that bring a new refresh token, but no reader. A panic in
+// a hook is contained. A hook must not call Close or Remove. Any of them may be nil.
 type Hooks struct {
 	// Changed is called once for each change of state.
 	Changed func(Change)
@@ -122,7 +122,7 @@ type Status struct {
 	NextAt time.Time // and when; zero: now, or never
 	Reason string    // why, in words
 
-	Failures   int           // attempts that failed in a row
+	Failures   int           // attempts that failed since the last success, resume, or the moment the token left service
 	BudgetLeft int           // units of the failure budget that are free
 	RetryAt    time.Time     // when the next unit is free; zero: now
 	LastError  string        // of the last failure that is not over; empty: none
@@ -195,8 +195,12 @@ func (ts *TokenSource) describeNext(s *Status, now clock.Instant) {
 		} else if until > now.Mono {
 			s.Reason = "refused: a caller may try from " + wallAt(now, until).UTC().Format(time.RFC3339)
 		}
-	default:
+	case s.State == StateLoginRequired:
+		s.Reason = "a person must log in"
+	case ts.serving && ts.live.deadline == (deadline{}):
 		s.Reason = "the token has no end"
+	default:
+		s.Reason = "the next caller asks"
 	}
 }
 
@@ -212,7 +216,7 @@ func (ts *TokenSource) stateAt(now clock.Instant) State {
 		return StateReady
 	case r != nil && r.abandoned >= maxAbandoned+r.allowance:
 		return StateHung
-	case r != nil && r.err != nil && (r.person || ts.interactive && !ts.set.interactive && !ts.canReissue(now)):
+	case r != nil && r.err != nil && r.person, ts.live != nil && ts.can.has(needsPerson) && !ts.set.interactive && !ts.canReissue(now):
 		return StateLoginRequired
 	case r != nil && r.err != nil && r.owing && ts.spent(now):
 		return StateBudgetSpent
@@ -266,7 +270,8 @@ func (ts *TokenSource) rotated(ctx context.Context, t, base *Token) error {
 	e.post(func() {
 		defer close(done)
 		if ctx.Err() != nil {
-			return // nobody waits for it any more
+			err = context.Cause(ctx) // nobody waits for it any more
+			return
 		}
 		err = guard("Rotated", func() error { return e.hooks.Rotated(ctx, ts.name, t) })
 	})
@@ -329,6 +334,7 @@ func (e *events) drain() {
 func (e *events) run(job func()) {
 	defer func() {
 		if v := recover(); v != nil && e.logger != nil {
+			defer func() { _ = recover() }() // it may be the logger that panics
 			p := newPanicError("a hook", v)
 			e.logger.Error("renew: hook panicked", "type", p.Type, "stack", string(p.Stack))
 		}

@@ -47,7 +47,7 @@ func (ts *TokenSource) Wait(ctx context.Context) (*Token, error) {
 // When the token cannot be replaced now (the budget is spent: *BudgetError; the issuer refused for good; a
 // person is needed) it stays in service until its deadline, and the error says why.
 func (ts *TokenSource) Reject(ctx context.Context, t *Token) (*Token, error) {
-	var flight <-chan singleflight.Result
+	var flying waiting
 	ts.mu.Lock()
 	ts.noticeInput()
 	now := ts.now()
@@ -63,13 +63,13 @@ func (ts *TokenSource) Reject(ctx context.Context, t *Token) (*Token, error) {
 			ts.mu.Unlock()
 			return nil, err
 		}
-		flight = join
+		flying = join
 	}
 	ts.mu.Unlock()
 	var got *Token
 	var err error
-	if flight != nil {
-		got, err = ts.await(ctx, flight)
+	if flying.result != nil {
+		got, err = ts.await(ctx, flying)
 	} else {
 		got, err = ts.obtain(ctx, ts.set.flightTimeout)
 	}
@@ -94,31 +94,32 @@ func (ts *TokenSource) budgetError(now clock.Instant) *BudgetError {
 
 // reject takes live out of service, unless it cannot be replaced. It returns a
 // flight to wait for where the running flight is the only hope.
-func (ts *TokenSource) reject(now clock.Instant) (<-chan singleflight.Result, error) {
+func (ts *TokenSource) reject(now clock.Instant) (waiting, error) {
 	spent := ts.spent(now)
 	if ts.flying() {
 		if spent {
-			return ts.flight.join(), nil
+			return ts.flight.wait(), nil
 		}
 	} else {
 		until, why := ts.blocked(now, true)
 		if until == never || ts.rare != nil && ts.rare.final && until > now.Mono {
-			return nil, ts.refusal(now, until, why)
+			return waiting{}, ts.refusal(now, until, why)
 		}
 		if spent {
-			return nil, ts.budgetError(now)
+			return waiting{}, ts.budgetError(now)
 		}
 	}
 	ts.rejected = true
 	ts.trouble().owing = true
 	ts.withdraw(now)
-	return nil, nil
+	return waiting{}, nil
 }
 
 // obtain returns the token in service, or waits for one: for the flight that
 // runs, or for one that starts within patience.
 func (ts *TokenSource) obtain(ctx context.Context, patience time.Duration) (*Token, error) {
 	var waited *flight
+	end, ends := ctx.Deadline() // foreign code: not under mu
 	ts.mu.Lock()
 	ts.noticeInput()
 	for {
@@ -147,11 +148,11 @@ func (ts *TokenSource) obtain(ctx context.Context, patience time.Duration) (*Tok
 			}
 		}
 		if ts.flying() {
-			ch := ts.flight.join()
+			w := ts.flight.wait()
 			ts.mu.Unlock()
-			return ts.await(ctx, ch)
+			return ts.await(ctx, w)
 		}
-		if why := ts.impatient(ctx, now, until, patience, why); why != nil {
+		if why := ts.impatient(end, ends, now, until, patience, why); why != nil {
 			ts.mu.Unlock()
 			return nil, why
 		}
@@ -161,15 +162,16 @@ func (ts *TokenSource) obtain(ctx context.Context, patience time.Duration) (*Tok
 		wake := f.wake
 		ts.settle(now)
 		ts.mu.Unlock()
-		var ended error
+		ended := false
 		select {
 		case <-wake:
 		case <-ctx.Done():
-			ended = ts.ctxError(ctx)
+			ended = true
 		}
 		ts.mu.Lock()
 		f.waiters--
-		if ended != nil {
+		if ended {
+			ended := ts.ctxError(ctx)
 			ts.settle(ts.now())
 			ts.mu.Unlock()
 			return nil, ended
@@ -180,8 +182,8 @@ func (ts *TokenSource) obtain(ctx context.Context, patience time.Duration) (*Tok
 
 // impatient returns the error of a caller who does not wait for a flight that
 // starts at until, or nil.
-func (ts *TokenSource) impatient(ctx context.Context, now clock.Instant, until, patience time.Duration, why error) error {
-	hard := ts.rare != nil && ts.rare.final
+func (ts *TokenSource) impatient(end time.Time, ends bool, now clock.Instant, until, patience time.Duration, why error) error {
+	hard := ts.rare != nil && ts.rare.final && why != error(errPaused)
 	if errors.Is(why, ErrInteractionRequired) || hard {
 		return ts.refusal(now, until, why)
 	}
@@ -191,7 +193,7 @@ func (ts *TokenSource) impatient(ctx context.Context, now clock.Instant, until, 
 	if until == never || until-now.Mono > patience {
 		return ts.refusal(now, until, why)
 	}
-	if deadline, ok := ctx.Deadline(); ok && ts.set.hub.clock.Until(deadline) < until-now.Mono {
+	if ends && ts.set.hub.clock.Until(end) < until-now.Mono {
 		return ts.refusal(now, until, why)
 	}
 	return nil
@@ -202,7 +204,7 @@ func (ts *TokenSource) refusal(now clock.Instant, until time.Duration, why error
 	switch e := why.(type) {
 	case *IssueError:
 		c := *e
-		c.NextAttempt = wallAt(now, max(until, now.Mono))
+		c.NextAttempt, c.relayed = wallAt(now, max(until, now.Mono)), true
 		return &c
 	case *BudgetError:
 		return e
@@ -213,16 +215,28 @@ func (ts *TokenSource) refusal(now clock.Instant, until time.Duration, why error
 	return why
 }
 
-// await waits for a flight; ctx ends the wait and not the flight.
-func (ts *TokenSource) await(ctx context.Context, ch <-chan singleflight.Result) (*Token, error) {
+// waiting is what a caller who has joined a flight waits for.
+type waiting struct {
+	result <-chan singleflight.Result
+	served <-chan struct{}
+}
+
+// wait joins the flight. mu is held.
+func (f *flight) wait() waiting { return waiting{f.join(), f.served} }
+
+// await waits for a flight, or for a token that comes from elsewhere; ctx ends
+// the wait and not the flight.
+func (ts *TokenSource) await(ctx context.Context, w waiting) (*Token, error) {
 	select {
-	case r := <-ch:
+	case r := <-w.result:
 		t, _ := r.Val.(*Token)
 		return t, r.Err
+	case <-w.served:
+		return ts.obtain(ctx, ts.set.flightTimeout)
 	case <-ctx.Done():
 	}
 	select {
-	case r := <-ch: // both: the token is there
+	case r := <-w.result: // both: the token is there
 		t, _ := r.Val.(*Token)
 		return t, r.Err
 	default:

@@ -533,7 +533,7 @@ func TestR27_CloseAgainstEverything(t *testing.T) {
 			func() { _, _ = ts.Wait(t.Context()) },
 			func() { ts.Reset() },
 			func() { ts.Status() },
-			func() { ts.rejudge(ts.now()) },
+			func() { ts.rejudge() },
 			func() { ts.tick() },
 		}
 		rnd := rand.New(rand.NewPCG(seed, 27))

@@ -198,6 +198,10 @@ func classify(err error, source string) failure {
 	if ok && ie == nil { // a nil pointer in an error is not nil, and its Unwrap would panic
 		err, ok = errNilError, false
 	}
+	if spent, isSpent := errors.AsType[*BudgetError](err); isSpent && spent != nil || ok && ie.relayed || errors.Is(err, ErrHung) {
+		// Another TokenSource has failed, which the Source depends on: its own issuer was not asked.
+		return failure{&IssueError{Source: source, Kind: Transient, Unsent: true, Err: err}, false}
+	}
 	if ok {
 		c := *ie
 		if c.Source == "" {

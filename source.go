@@ -122,8 +122,9 @@ type Traits struct {
 	Interactive bool
 	// Endpoint is the issuer's endpoint, the unit of pacing. Empty means the Source itself.
 	Endpoint string
-	// Account is the unit of lock-out at the endpoint. Within a Manager, TokenSources with one
-	// non-empty account share a failure budget and the pauses that a 429 asks for.
+	// Account is the unit of lock-out at the endpoint. Within a Manager, TokenSources with one non-empty
+	// account at one endpoint share a failure budget and the pauses that a 429 asks for. Name the endpoint too: without
+	// one each Source is its own.
 	Account string
 	// InputVersion, when not nil, returns a number that changes when the long-term
 	// credential (a file, a secret) has changed: a refusal for good ends then.

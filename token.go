@@ -51,7 +51,7 @@ func (t *Token) WithAttr(key, value string) *Token {
 		c.attrs = make(map[string]string, 1)
 	}
 	c.attrs[key] = value
-	c.header, c.generation, c.deadline = nil, 0, deadline{}
+	c.header, c.deadline = nil, deadline{}
 	return &c
 }
 
