@@ -636,30 +636,3 @@ func TestR23_WaitEndsWhereOnlyAPersonHelps(t *testing.T) {
 		})
 	}
 }
-
-func TestR19_NoTimerAfterARefusal(t *testing.T) {
-	// After a refusal, for good or not, no timer tries again: the next attempt is for a caller to ask for.
-	for name, had := range map[string]bool{"no token": false, "a token": true} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				src := &actor{play: func(_ context.Context, n int, _ *Token) (*Token, error) {
-					if had && n == 1 {
-						return tokenOf(n), nil
-					}
-					return nil, errWrongPassword
-				}}
-				ts := start(t, src, Config{})
-				_, err := ts.Token(t.Context())
-				require.Equal(t, had, err == nil)
-				time.Sleep(24 * time.Hour)
-				want := 1
-				if had {
-					want = 2
-				}
-				assert.Equal(t, want, src.calls())
-				assert.Equal(t, StateRefused, ts.Status().State)
-				assert.Equal(t, ActionNone, ts.Status().Next)
-			})
-		})
-	}
-}

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -348,11 +349,11 @@ func TestR9_ThreeTriesInTheFirstFlight(t *testing.T) {
 		ts := open(t, s, Config{Rand: same(0.5)})
 		_, err := ts.Token(t.Context())
 		require.Error(t, err)
-		assert.Equal(t, 3, s.count(), "after New")
+		require.Equal(t, 3, s.count(), "after New")
 		assert.Equal(t, []time.Duration{200 * time.Millisecond, 220 * time.Millisecond}, s.pauses())
 		_, err = ts.Token(t.Context())
 		require.Error(t, err)
-		assert.Equal(t, 4, s.count(), "a later flight")
+		require.Equal(t, 4, s.count(), "a later flight")
 		assert.Equal(t, 242*time.Millisecond, s.pauses()[2], "the pauses go on where the flight left them")
 		ts.Reset()
 		_, err = ts.Token(t.Context())
@@ -360,13 +361,18 @@ func TestR9_ThreeTriesInTheFirstFlight(t *testing.T) {
 		assert.Equal(t, 7, s.count(), "after Reset")
 	})
 	synctest.Test(t, func(t *testing.T) {
-		s := scriptOf(gives(time.Hour), fails(Transient), fails(Transient), gives(time.Hour))
-		ts := open(t, s, Config{})
+		var failing atomic.Bool
+		s := scriptOf(gives(time.Minute), fails(Transient), fails(Transient), gives(time.Hour))
+		ts := open(t, s, Config{Hooks: Hooks{Changed: func(c Change) {
+			if c.To == StateFailing {
+				failing.Store(true)
+			}
+		}}})
 		must(t, ts)
-		time.Sleep(50 * time.Minute)
+		time.Sleep(time.Minute)
 		assert.Equal(t, 4, s.count(), "after a success")
 		assert.EqualValues(t, 2, ts.Status().Generation)
-		assert.Empty(t, ts.Status().LastError)
+		assert.False(t, failing.Load(), "it was one flight")
 	})
 }
 
@@ -436,7 +442,7 @@ func TestR9_RefreshTokenIsNotSentTwiceInAFlight(t *testing.T) {
 			s := reissuing{scriptOf(c.token), c.reissue}
 			ts := open(t, s, Config{})
 			must(t, ts)
-			time.Sleep(50 * time.Minute)
+			time.Sleep(58 * time.Minute)
 			assert.Equal(t, c.want, s.steps())
 			assert.EqualValues(t, 2, ts.Status().Generation)
 			assert.Equal(t, 4, ts.Status().BudgetLeft, "no refusal, no unit")
@@ -583,6 +589,27 @@ func TestR10_DescribeLater(t *testing.T) {
 	}
 }
 
+func TestR10_InputVersionOfARefusal(t *testing.T) {
+	// An InputVersion that breaks while a refusal for good is looked at again counts as unchanged: callers hear of the refusal.
+	for name, mishap := range mishaps {
+		bubble(t, name, func(t *testing.T) {
+			s := &twisted{reissuing: reissuing{script: scriptOf(gives(time.Hour), failsWith(forGood))}}
+			ts := open(t, s, Config{})
+			bad := must(t, ts)
+			_, err := ts.Reject(t.Context(), bad)
+			require.Error(t, err)
+			s.version = mishap
+			reject := func(ctx context.Context) (*Token, error) { return ts.Reject(ctx, bad) }
+			for _, f := range []func(context.Context) (*Token, error){ts.Token, ts.Wait, reject} {
+				caller := ask(func() (*Token, error) { return f(t.Context()) })
+				require.True(t, caller.done(), "wedged")
+				assert.True(t, issueErrorIn(t, caller.err).Permanent)
+			}
+			assert.Equal(t, 2, s.count())
+		})
+	}
+}
+
 func TestR10_Hooks(t *testing.T) {
 	// A panic or Goexit in a hook costs at most its own effect: readers, flights, later hooks and Close go on.
 	for name, mishap := range mishaps {
@@ -655,7 +682,9 @@ func TestR11_WhatIsNeverPublished(t *testing.T) {
 			ts := open(t, s, Config{})
 			tok, err := ts.Token(t.Context())
 			assert.Nil(t, tok)
-			assert.Error(t, err)
+			require.Error(t, err)
+			_, panicked := errors.AsType[*PanicError](err)
+			assert.False(t, panicked, "it was looked for, and not run into")
 			assert.Zero(t, ts.Status().Generation)
 			assert.Nil(t, ts.cur.Load())
 		})

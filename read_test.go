@@ -30,40 +30,37 @@ func (c *counted) Now() clock.Instant {
 }
 
 func TestR1_NoLockNoClock(t *testing.T) {
-	// A read of a usable token neither takes the lock nor looks at the clock.
-	clk := &counted{}
-	ts := open(t, scriptOf(gives(time.Hour)), Config{Clock: clk, WatchEvery: -1})
-	must(t, ts)
-	before := clk.readings.Load()
-	ts.mu.Lock() // a reader that wants it stands still
-	var done atomic.Bool
-	go func() {
-		for range 100 {
-			if _, err := ts.Token(context.Background()); err != nil {
-				return
+	// A read of a usable token neither takes the lock nor looks at the clock; CheckOnRead costs one reading a read.
+	for _, checkOnRead := range []bool{false, true} {
+		t.Run(fmt.Sprintf("CheckOnRead=%v", checkOnRead), func(t *testing.T) {
+			const reads = 100
+			clk := &counted{}
+			ts := open(t, scriptOf(gives(time.Hour)), Config{Clock: clk, WatchEvery: -1, CheckOnRead: checkOnRead})
+			must(t, ts)
+			before := clk.readings.Load()
+			ts.mu.Lock() // a reader that wants it stands still
+			var done atomic.Bool
+			go func() {
+				for range reads {
+					if _, err := ts.Token(context.Background()); err != nil {
+						return
+					}
+				}
+				done.Store(true)
+			}()
+			for i := 0; i < 1_000_000 && !done.Load(); i++ {
+				runtime.Gosched()
 			}
-		}
-		done.Store(true)
-	}()
-	for i := 0; i < 1_000_000 && !done.Load(); i++ {
-		runtime.Gosched()
+			stood := !done.Load()
+			ts.mu.Unlock()
+			require.False(t, stood, "the reader waited for the lock")
+			want := 0
+			if checkOnRead {
+				want = reads
+			}
+			assert.EqualValues(t, want, clk.readings.Load()-before, "readings of the clock")
+		})
 	}
-	stood := !done.Load()
-	ts.mu.Unlock()
-	assert.False(t, stood, "the reader waited for the lock")
-	assert.Equal(t, before, clk.readings.Load(), "readings of the clock")
-}
-
-func TestR1_CheckOnReadIsOneReading(t *testing.T) {
-	// CheckOnRead costs one reading of the clock a read, and no lock.
-	clk := &counted{}
-	ts := open(t, scriptOf(gives(time.Hour)), Config{Clock: clk, WatchEvery: -1, CheckOnRead: true})
-	must(t, ts)
-	before := clk.readings.Load()
-	for range 10 {
-		must(t, ts)
-	}
-	assert.Equal(t, before+10, clk.readings.Load())
 }
 
 func TestR2_WithdrawnAtTheDeadline(t *testing.T) {

@@ -463,7 +463,7 @@ func TestR14_RefusedReissueFallsBack(t *testing.T) {
 			must(t, ts)
 			time.Sleep(42 * time.Minute)
 			synctest.Wait()
-			assert.Equal(t, "IRI", s.steps())
+			require.Equal(t, "IRI", s.steps())
 			assert.Zero(t, s.pauses()[1], "at once")
 			assert.EqualValues(t, 2, ts.Status().Generation)
 			if kind == Refused {
