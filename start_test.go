@@ -23,6 +23,7 @@ func TestR26_NewStartsNothing(t *testing.T) {
 		for i := range 10 {
 			all = append(all, adopt(t, m, fmt.Sprint(i), src, Config{}))
 		}
+		assert.Zero(t, fake.Timers())
 		fake.Advance(24 * time.Hour)
 		assert.Zero(t, fake.Timers())
 		assert.Empty(t, engineGoroutines())
