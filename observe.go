@@ -216,7 +216,7 @@ func (ts *TokenSource) stateAt(now clock.Instant) State {
 		return StateReady
 	case r != nil && r.abandoned >= maxAbandoned+r.allowance:
 		return StateHung
-	case r != nil && r.err != nil && r.person, ts.live != nil && ts.can.has(needsPerson) && !ts.set.interactive && !ts.canReissue(now):
+	case r != nil && r.err != nil && r.person, ts.live != nil && ts.can.has(needsPerson) && !ts.flying() && !ts.canReissue(now):
 		return StateLoginRequired
 	case r != nil && r.err != nil && r.owing && ts.spent(now):
 		return StateBudgetSpent

@@ -259,7 +259,7 @@ func (ts *TokenSource) ctxError(ctx context.Context) error {
 }
 
 // Reset is for an operator: it forgets failures and refusals, and tries at once
-// if there was trouble or there is no usable token. The attempt waits for no
+// if there was trouble or the last token is gone. The attempt waits for no
 // pause and costs no unit of the budget, but gives none back. With too many hung calls it
 // allows one more. It does not block; an Issue that needs a person is not started by it.
 func (ts *TokenSource) Reset() {

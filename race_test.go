@@ -81,13 +81,6 @@ func (a *actor) book() []scene {
 	return slices.Clone(a.scenes)
 }
 
-// atOnce returns how many calls ran at once, at most.
-func (a *actor) atOnce() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.most
-}
-
 // reissuer is an actor whose tokens can be reissued.
 type reissuer struct{ *actor }
 

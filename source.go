@@ -128,7 +128,8 @@ type Traits struct {
 	Account string
 	// InputVersion, when not nil, returns a number that changes when the long-term
 	// credential (a file, a secret) has changed: a refusal for good ends then.
-	// It is called while nothing is in flight, must not block and must not call the TokenSource.
+	// It is called at each flight, and by callers after a refusal: by several goroutines at once. It must not
+	// block and must not call the TokenSource.
 	InputVersion func() uint64
 }
 
