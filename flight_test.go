@@ -423,6 +423,23 @@ func TestR9_AFailedFlightFailsAll(t *testing.T) {
 	})
 }
 
+func TestR9_ARejecterHearsOfItsOwnFlight(t *testing.T) {
+	// A Reject gets the outcome of the flight that it started, however soon that failed, and does not wait for a second attempt.
+	synctest.Test(t, func(t *testing.T) {
+		for range 1000 {
+			s := scriptOf(gives(time.Hour), fails(Refused))
+			ts, err := New(s, Config{})
+			require.NoError(t, err)
+			began := time.Now()
+			_, err = ts.Reject(t.Context(), must(t, ts))
+			assert.Equal(t, Refused, issueErrorIn(t, err).Kind)
+			require.Equal(t, began, time.Now())
+			require.Equal(t, 2, s.count())
+			require.NoError(t, ts.Close(t.Context()))
+		}
+	})
+}
+
 func TestR9_RefreshTokenIsNotSentTwiceInAFlight(t *testing.T) {
 	// A Reissue that may have reached the issuer is not sent again with the same refresh token within the flight: it goes on to Issue.
 	for _, c := range []struct {
@@ -482,7 +499,7 @@ func TestR9_InteractiveSendsTheSameRefreshTokenAgain(t *testing.T) {
 
 // twisted is a script whose other methods can misbehave.
 type twisted struct {
-	reissuing
+	*script
 	describe, version, validate func()
 }
 
@@ -563,7 +580,7 @@ func TestR10_DescribeLater(t *testing.T) {
 	for name, mishap := range mishaps {
 		for _, where := range []string{"Describe", "InputVersion"} {
 			bubble(t, where+"/"+name, func(t *testing.T) {
-				s := &twisted{reissuing: reissuing{script: scriptOf(deaf(time.Minute, fails(Transient)), failsWith(forGood), gives(time.Hour))}}
+				s := &twisted{script: scriptOf(deaf(time.Minute, fails(Transient)), failsWith(forGood), gives(time.Hour))}
 				ts := open(t, s, Config{})
 				if where == "Describe" {
 					s.describe = mishap
@@ -592,20 +609,30 @@ func TestR10_DescribeLater(t *testing.T) {
 func TestR10_InputVersionOfARefusal(t *testing.T) {
 	// An InputVersion that breaks while a refusal for good is looked at again counts as unchanged: callers hear of the refusal.
 	for name, mishap := range mishaps {
-		bubble(t, name, func(t *testing.T) {
-			s := &twisted{reissuing: reissuing{script: scriptOf(gives(time.Hour), failsWith(forGood))}}
-			ts := open(t, s, Config{})
-			bad := must(t, ts)
-			_, err := ts.Reject(t.Context(), bad)
-			require.Error(t, err)
+		check := func(t *testing.T, s *twisted, ts *TokenSource, f func(context.Context) (*Token, error)) {
+			t.Helper()
+			calls := s.count()
 			s.version = mishap
-			reject := func(ctx context.Context) (*Token, error) { return ts.Reject(ctx, bad) }
-			for _, f := range []func(context.Context) (*Token, error){ts.Token, ts.Wait, reject} {
-				caller := ask(func() (*Token, error) { return f(t.Context()) })
-				require.True(t, caller.done(), "wedged")
-				assert.True(t, issueErrorIn(t, caller.err).Permanent)
-			}
-			assert.Equal(t, 2, s.count())
+			caller := ask(func() (*Token, error) { return f(t.Context()) })
+			require.True(t, caller.done(), "wedged")
+			assert.True(t, issueErrorIn(t, caller.err).Permanent)
+			assert.Equal(t, calls, s.count())
+			checkTokenSource(t, ts)
+		}
+		bubble(t, name+"/cold", func(t *testing.T) {
+			s := &twisted{script: scriptOf(failsWith(forGood))}
+			ts := open(t, s, Config{})
+			_, err := ts.Token(t.Context())
+			require.Error(t, err)
+			check(t, s, ts, ts.Token)
+			check(t, s, ts, ts.Wait)
+		})
+		bubble(t, name+"/Reject", func(t *testing.T) {
+			s := &twisted{script: scriptOf(gives(time.Hour), failsWith(forGood))}
+			ts := open(t, s, Config{Rand: same(0.5)})
+			bad := must(t, ts)
+			time.Sleep(45 * time.Minute)
+			check(t, s, ts, func(ctx context.Context) (*Token, error) { return ts.Reject(ctx, bad) })
 		})
 	}
 }

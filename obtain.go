@@ -57,13 +57,15 @@ func (ts *TokenSource) Reject(ctx context.Context, t *Token) (*Token, error) {
 			r.counted = ts.live
 			ts.count.rejects++
 		}
-		join, err := ts.reject(now)
+		err := ts.reject(now)
 		ts.settle(now)
 		if err != nil {
 			ts.mu.Unlock()
 			return nil, err
 		}
-		flying = join
+		if ts.flying() {
+			flying = ts.flight.wait() // now: it may be over, and remembered, before obtain looks
+		}
 	}
 	ts.mu.Unlock()
 	var got *Token
@@ -92,27 +94,27 @@ func (ts *TokenSource) budgetError(now clock.Instant) *BudgetError {
 	return e
 }
 
-// reject takes live out of service, unless it cannot be replaced. It returns a
-// flight to wait for where the running flight is the only hope.
-func (ts *TokenSource) reject(now clock.Instant) (waiting, error) {
+// reject takes live out of service, unless it cannot be replaced, or the running
+// flight is the only hope.
+func (ts *TokenSource) reject(now clock.Instant) error {
 	spent := ts.spent(now)
 	if ts.flying() {
 		if spent {
-			return ts.flight.wait(), nil
+			return nil
 		}
 	} else {
 		until, why := ts.blocked(now, true)
 		if until == never || ts.rare != nil && ts.rare.final && until > now.Mono {
-			return waiting{}, ts.refusal(now, until, why)
+			return ts.refusal(now, until, why)
 		}
 		if spent {
-			return waiting{}, ts.budgetError(now)
+			return ts.budgetError(now)
 		}
 	}
 	ts.rejected = true
 	ts.trouble().owing = true
 	ts.withdraw(now)
-	return waiting{}, nil
+	return nil
 }
 
 // obtain returns the token in service, or waits for one: for the flight that
