@@ -175,7 +175,7 @@ func TestR18_ScheduleIsFree(t *testing.T) {
 			}
 			return tokenOf(n), nil
 		}}}
-		ts := start(t, src, Config{})
+		ts := start(t, src, Config{WatchEvery: -1})
 		must(t, ts)
 		for range 7 * 24 {
 			time.Sleep(time.Hour)
@@ -542,7 +542,7 @@ func TestR23_NoStateLacksAWayOut(t *testing.T) {
 							}
 							return nil, fault
 						}}
-						ts := start(t, src, Config{})
+						ts := start(t, src, Config{WatchEvery: -1})
 						if well.Load() {
 							must(t, ts)
 							well.Store(false)

@@ -242,7 +242,7 @@ func TestConfig_OddRand(t *testing.T) {
 	for _, odd := range []float64{-1e9, 1, 1e9, math.Inf(1), math.Inf(-1), math.NaN()} {
 		synctest.Test(t, func(t *testing.T) {
 			src := &actor{}
-			ts := start(t, src, Config{Rand: func() float64 { return odd }})
+			ts := start(t, src, Config{WatchEvery: -1, Rand: func() float64 { return odd }})
 			must(t, ts)
 			time.Sleep(24 * time.Hour)
 			assert.GreaterOrEqual(t, src.calls(), 24, "%v", odd)

@@ -163,7 +163,7 @@ func TestR31_CountersAreCumulative(t *testing.T) {
 			}
 			return rotating(n), nil
 		}
-		ts := start(t, src, Config{Budget: &budget.Budget{Units: 1 << 20}})
+		ts := start(t, src, Config{WatchEvery: -1, Budget: &budget.Budget{Units: 1 << 20}})
 		var last Status
 		for i := range 200 {
 			tok := must(t, ts)
@@ -517,7 +517,7 @@ func TestR31_FakeClockRun(t *testing.T) {
 				}
 				return tokenOf(n), nil
 			}}
-			ts := start(t, src, Config{Clock: fake, Rand: func() float64 { return 0.25 }, Hooks: Hooks{Changed: w.changed}})
+			ts := start(t, src, Config{Clock: fake, WatchEvery: -1, Rand: func() float64 { return 0.25 }, Hooks: Hooks{Changed: w.changed}})
 			must(t, ts)
 			fake.Advance(48 * time.Hour)
 			synctest.Wait()
