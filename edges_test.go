@@ -19,6 +19,7 @@ import (
 )
 
 func TestR16_IdleAtTimeZero(t *testing.T) {
+	// IdleAfter works on a clock that starts at 0.
 	synctest.Test(t, func(t *testing.T) {
 		fake := newFake()
 		ts := start(t, scriptOf(gives(time.Hour)), Config{Clock: fake, IdleAfter: 10 * time.Minute})
@@ -30,6 +31,7 @@ func TestR16_IdleAtTimeZero(t *testing.T) {
 }
 
 func TestR31_RotatedIsNeverSkipped(t *testing.T) {
+	// A hook that was not called is an error, also when its ctx has ended.
 	var calls atomic.Int64
 	ts := start(t, scriptOf(gives(time.Hour)), Config{Hooks: Hooks{Rotated: func(context.Context, string, *Token) error { calls.Add(1); return nil }}})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -45,6 +47,7 @@ func TestR31_RotatedIsNeverSkipped(t *testing.T) {
 }
 
 func TestR31_ExpiredNeedsALogin(t *testing.T) {
+	// An interactive token that expires is told as a login that is required.
 	synctest.Test(t, func(t *testing.T) {
 		s := scriptOf(gives(time.Hour))
 		s.traits.Interactive = true
@@ -81,6 +84,7 @@ func TestR31_ExpiredNeedsALogin(t *testing.T) {
 }
 
 func TestR31_ReasonOfATokenThatEnds(t *testing.T) {
+	// Status does not say of a token with an end that it has none.
 	synctest.Test(t, func(t *testing.T) {
 		ts := start(t, scriptOf(gives(time.Hour)), Config{ReissueEvery: -1})
 		must(t, ts)
@@ -90,6 +94,7 @@ func TestR31_ReasonOfATokenThatEnds(t *testing.T) {
 }
 
 func TestR8_LateTokenEndsTheWaitForAFlight(t *testing.T) {
+	// A late token that is published serves those who wait on the running flight.
 	synctest.Test(t, func(t *testing.T) {
 		s := scriptOf(deaf(35*time.Second, gives(time.Hour)), slow(time.Hour, gives(time.Hour)))
 		ts := start(t, s, Config{})
@@ -108,12 +113,14 @@ func TestR8_LateTokenEndsTheWaitForAFlight(t *testing.T) {
 }
 
 func TestR10_LoggerPanics(t *testing.T) {
+	// A slog handler that panics kills nobody.
 	ts := start(t, scriptOf(gives(time.Hour)), Config{Logger: slog.New(badHandler{})})
 	must(t, ts)
 	require.NoError(t, ts.Close(t.Context())) // waits for the log
 }
 
 func TestR10_NilContextWedgesNothing(t *testing.T) {
+	// A caller that panics with a nil ctx leaves no lock behind.
 	synctest.Test(t, func(t *testing.T) {
 		ts := start(t, scriptOf(failsWith(faultDial)), Config{})
 		_, _ = ts.Token(t.Context())
@@ -130,6 +137,7 @@ func TestR10_NilContextWedgesNothing(t *testing.T) {
 }
 
 func TestR21_ReleasedUnitIsNoticed(t *testing.T) {
+	// A unit that another TokenSource gives back is noticed long before the window ends.
 	synctest.Test(t, func(t *testing.T) {
 		b := &budget.Budget{Units: 1}
 		srcA := scriptOf(fails(Refused), slow(10*time.Second, failsWith(faultDial)))
@@ -159,6 +167,7 @@ func TestR21_ReleasedUnitIsNoticed(t *testing.T) {
 }
 
 func TestR22_RefusedForGoodStaysInService(t *testing.T) {
+	// A rejected token whose replacement is refused for good goes back into service.
 	synctest.Test(t, func(t *testing.T) {
 		s := scriptOf(gives(time.Hour), failsWith(forGood))
 		ts := start(t, s, Config{})
@@ -171,6 +180,7 @@ func TestR22_RefusedForGoodStaysInService(t *testing.T) {
 }
 
 func TestR5_ManagerWaitEndsAtARefusalForGood(t *testing.T) {
+	// Manager.Wait ends at a refusal for good, however many others are down.
 	synctest.Test(t, func(t *testing.T) {
 		m := manage(t, Config{})
 		for i := range 64 {
@@ -187,6 +197,7 @@ func TestR5_ManagerWaitEndsAtARefusalForGood(t *testing.T) {
 }
 
 func TestR20_ResetThenRejectTakesNoPlaces(t *testing.T) {
+	// With the budget spent, a Reset and a Reject take no places of the shared pacer.
 	synctest.Test(t, func(t *testing.T) {
 		b := &budget.Budget{Units: 1}
 		m := manage(t, Config{Rate: budget.Rate{PerSecond: 0.1, Burst: 2}, Endpoint: "e"})
@@ -194,14 +205,12 @@ func TestR20_ResetThenRejectTakesNoPlaces(t *testing.T) {
 		ts := adopt(t, m, "a", s, Config{Budget: b})
 		tok := must(t, ts)
 		time.Sleep(86 * time.Second) // failing
-		t.Log(ts.Status(), s.pauses())
 		l := ts.lane()
 		for range 3 {
 			l.endpoint.pacer.Urgent(ts.now().Mono)
 		}
 		ts.Reset()
 		synctest.Wait()
-		t.Log(ts.Status())
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err := ts.Reject(ctx, tok)
@@ -225,11 +234,11 @@ func TestR20_ResetThenRejectTakesNoPlaces(t *testing.T) {
 		}
 		t.Log(slots)
 		assert.Less(t, places, 3, "places taken at the pacer that the whole endpoint shares, with the budget spent")
-		t.Log(ts.Status())
 	})
 }
 
 func TestR23_FinalAndPacedGetsThrough(t *testing.T) {
+	// After the window a caller gets through a busy pacer.
 	synctest.Test(t, func(t *testing.T) {
 		m := manage(t, Config{Rate: budget.Rate{PerSecond: 0.1, Burst: 1}, Endpoint: "e"})
 		s := scriptOf(failsWith(forGood), gives(time.Hour))
@@ -252,6 +261,7 @@ func TestR23_FinalAndPacedGetsThrough(t *testing.T) {
 }
 
 func TestR31_HookKeepsItsToken(t *testing.T) {
+	// Nothing writes into the token that the Rotated hook was given.
 	kept := make(chan *Token, 100)
 	go func() {
 		for tok := range kept {
@@ -273,6 +283,7 @@ func TestR31_HookKeepsItsToken(t *testing.T) {
 }
 
 func TestR20_EndlessTokensArePaced(t *testing.T) {
+	// Tokens without an end, reissued often, are paced.
 	synctest.Test(t, func(t *testing.T) {
 		s := scriptOf(slow(time.Microsecond, gives(0)))
 		ts := start(t, s, Config{ReissueEvery: time.Millisecond})
@@ -283,6 +294,7 @@ func TestR20_EndlessTokensArePaced(t *testing.T) {
 }
 
 func TestR5_WaitDoesNotSpin(t *testing.T) {
+	// Wait makes no rounds while the pacer wants a moment.
 	m := manage(t, Config{Rate: budget.Rate{PerSecond: 0.5, Burst: 1}, Endpoint: "e"})
 	src := &reading{script: scriptOf(failsWith(forGood), gives(time.Hour))}
 	ts := adopt(t, m, "a", src, Config{Budget: &budget.Budget{Window: 100 * time.Millisecond}})
@@ -304,6 +316,7 @@ type reading struct {
 func (r *reading) Describe() Traits { r.described.Add(1); return Traits{} }
 
 func TestR4_PacedStartIsWaitedFor(t *testing.T) {
+	// Token waits for a start that is paced and near, also after a refusal for good.
 	synctest.Test(t, func(t *testing.T) {
 		m := manage(t, Config{Rate: budget.Rate{PerSecond: 0.5, Burst: 1}, Endpoint: "e"})
 		ts := adopt(t, m, "a", scriptOf(failsWith(forGood), gives(time.Hour)), Config{Budget: &budget.Budget{Window: 100 * time.Millisecond}})
@@ -316,6 +329,7 @@ func TestR4_PacedStartIsWaitedFor(t *testing.T) {
 }
 
 func TestR4_WaitersDoNotSpin(t *testing.T) {
+	// Callers that wait look at the clock a few times, not all the time. In real time: a bubble that spins never ends.
 	clk := &counted{}
 	m := manage(t, Config{Clock: clk, WatchEvery: -1, Rate: budget.Rate{PerSecond: 0.4, Burst: 1}, Endpoint: "e"})
 	a := adopt(t, m, "a", scriptOf(slow(100*time.Millisecond, returns(nil, &IssueError{Kind: Throttled, Status: 503, RetryAfter: time.Second}))), Config{})
@@ -335,6 +349,7 @@ func TestR4_WaitersDoNotSpin(t *testing.T) {
 }
 
 func TestR23_LongWindowDoesNotOverflow(t *testing.T) {
+	// The longest window is no window of zero.
 	synctest.Test(t, func(t *testing.T) {
 		s := scriptOf(failsWith(forGood))
 		ts := start(t, s, Config{Budget: &budget.Budget{Window: 1<<63 - 1}})
@@ -346,6 +361,7 @@ func TestR23_LongWindowDoesNotOverflow(t *testing.T) {
 }
 
 func TestR18_AnotherSourcesFailureIsNoVerdict(t *testing.T) {
+	// A failure of a TokenSource that a Source uses is no verdict of its own issuer.
 	synctest.Test(t, func(t *testing.T) {
 		a := start(t, scriptOf(failsWith(forGood), gives(time.Hour)), Config{})
 		n := 0
@@ -369,6 +385,7 @@ func TestR18_AnotherSourcesFailureIsNoVerdict(t *testing.T) {
 }
 
 func TestR12_RestoredKeepsReissueEvery(t *testing.T) {
+	// A token that goes back into service keeps its ReissueEvery.
 	synctest.Test(t, func(t *testing.T) {
 		b := &budget.Budget{Units: 1}
 		m := manage(t, Config{Rate: budget.Rate{PerSecond: 0.1, Burst: 1}, Endpoint: "e"})
@@ -383,12 +400,12 @@ func TestR12_RestoredKeepsReissueEvery(t *testing.T) {
 		require.True(t, ok)
 		b.Spend(ts.now().Mono)
 		time.Sleep(2 * time.Hour)
-		t.Log(ts.Status(), s.count())
 		assert.Greater(t, s.count(), 5)
 	})
 }
 
 func TestR4_ContextEndsBesideReset(t *testing.T) {
+	// A ctx that ends beside a Reset is no data race.
 	ts := start(t, scriptOf(returns(nil, &IssueError{Kind: Throttled, RetryAfter: 10 * time.Second})), Config{})
 	_, _ = ts.Token(t.Context())
 	for range 3000 {
@@ -407,6 +424,7 @@ func TestR4_ContextEndsBesideReset(t *testing.T) {
 }
 
 func TestR17_RejectOfACopy(t *testing.T) {
+	// A copy with another attribute is still the same token.
 	synctest.Test(t, func(t *testing.T) {
 		ts := start(t, scriptOf(gives(time.Hour)), Config{})
 		tok := must(t, ts)

@@ -40,11 +40,20 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// skip skips a test, but not in CI, where all must run.
+func skip(t *testing.T, reason string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal("skipped in CI: " + reason)
+	}
+	t.Skip(reason)
+}
+
 // command returns the program, ready to be started.
 func command(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("takes seconds")
+		skip(t, "takes seconds")
 	}
 	t.Parallel()
 	exe, err := build()
@@ -160,7 +169,7 @@ func TestRunAgainstTheirsRefused(t *testing.T) {
 
 func TestRunIsInterrupted(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("a process cannot be sent a Ctrl-C here")
+		skip(t, "a process cannot be sent a Ctrl-C here")
 	}
 	cmd, out := command(t)
 	start(t, cmd)
