@@ -1,0 +1,479 @@
+package linear
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/seed-f29168f7/renew"
+	"github.com/seed-f29168f7/renew/budget"
+	"github.com/seed-f29168f7/renew/clock"
+)
+
+// speed is how much faster the TokenSource's clock goes than the system's, so
+// that back-off takes 10 ms and not 200.
+const speed = 20
+
+// fast is the system's clock, speed times as fast.
+type fast struct{ clock.Real }
+
+var origin = clock.Real{}.Now()
+
+func (f fast) Now() clock.Instant {
+	now := f.Real.Now()
+	return clock.Instant{Wall: origin.Wall.Add(speed * (now.Mono - origin.Mono)), Mono: speed * (now.Mono - origin.Mono)}
+}
+
+func (f fast) Until(t time.Time) time.Duration { return speed * f.Real.Until(t) }
+
+func (f fast) AfterFunc(d time.Duration, g func()) clock.Timer {
+	return fastTimer{f.Real.AfterFunc(d/speed, g)}
+}
+
+type fastTimer struct{ clock.Timer }
+
+func (t fastTimer) Reset(d time.Duration) bool { return t.Timer.Reset(d / speed) }
+
+// workload is what one kind of history has.
+type workload struct {
+	workers, ops int
+	units        int           // of the budget
+	flight       time.Duration // flight timeout, of the system's clock
+	fault, deaf  float64       // how many calls of Issue fail, or ignore the end of their ctx
+	reject       float64       // how many operations reject a token that no server refused
+	revoke       float64       // how many operations revoke the token, for all its holders
+}
+
+func (w workload) small() bool { return w.units < 1000 }
+
+// history is one run: what the workers and the issuer saw, in the order of seq.
+type history struct {
+	workload
+	seed uint64
+	pace time.Duration // between two operations of a worker; 0: none
+	seq  atomic.Int64
+	// revoked: servers refuse tokens up to this one.
+	revoked atomic.Int64
+	ts      *renew.TokenSource
+
+	mu     sync.Mutex
+	ops    []*op
+	calls  []*issued
+	deaf   int
+	broken []string // what is wrong without a look at the order
+}
+
+// issued is one call of Issue.
+type issued struct {
+	n           int
+	ctx         context.Context
+	entry, exit int64 // just after its start, just before its end; exit is 0 while it runs
+	err         error
+}
+
+// errFault is what the issuer fails with.
+var errFault = &renew.IssueError{Source: "linear", Kind: renew.Transient, Err: errors.New("a fault that passes")}
+
+// Issue implements renew.Source.
+func (h *history) Issue(ctx context.Context) (*renew.Token, error) {
+	h.mu.Lock()
+	if ctx.Err() != nil { // the flight ended before it called: there was no call
+		h.mu.Unlock()
+		return nil, ctx.Err()
+	}
+	c := &issued{n: len(h.calls) + 1, ctx: ctx, entry: h.seq.Add(1)}
+	for _, other := range h.calls {
+		if other.exit == 0 && other.ctx.Err() == nil && ctx.Err() == nil {
+			h.broken = append(h.broken, fmt.Sprintf("R6: call %d of Issue began while call %d ran, whose flight had not ended", c.n, other.n))
+		}
+	}
+	h.calls = append(h.calls, c)
+	rnd := rand.New(rand.NewPCG(h.seed, 1<<20+uint64(c.n)))
+	deaf := rnd.Float64() < h.workload.deaf && h.deaf < 2
+	if deaf {
+		h.deaf++
+	}
+	h.mu.Unlock()
+
+	var err error
+	latency := time.Duration(rnd.Int64N(int64(2 * time.Millisecond)))
+	switch {
+	case deaf:
+		time.Sleep(h.flight + time.Duration(rnd.Int64N(int64(2*h.flight))))
+	case rnd.IntN(4) == 0:
+		runtime.Gosched()
+	default:
+		wait := time.NewTimer(latency)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if err == nil && rnd.Float64() < h.fault {
+		err = errFault
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if deaf {
+		h.deaf--
+	}
+	c.exit, c.err = h.seq.Add(1), err
+	if err != nil {
+		return nil, err
+	}
+	return &renew.Token{Value: renew.NewSecret("token-" + strconv.Itoa(c.n))}, nil
+}
+
+// tokenOf returns the number of the call of Issue that made t.
+func tokenOf(t *renew.Token) int {
+	n, _ := strconv.Atoi(strings.TrimPrefix(t.Value.Reveal(), "token-"))
+	return n
+}
+
+// record runs one history and returns it.
+func record(w workload, seed uint64) (*history, error) {
+	h := &history{workload: w, seed: seed}
+	h.pace = []time.Duration{0, 300 * time.Microsecond, 2 * time.Millisecond, 5 * time.Millisecond}[rand.New(rand.NewPCG(seed, 0)).IntN(4)]
+	ts, err := renew.New(h, renew.Config{
+		FlightTimeout: speed * w.flight,
+		Budget:        &budget.Budget{Units: w.units, Window: 24 * time.Hour},
+		Rate:          budget.Rate{PerSecond: -1},
+		WatchEvery:    -1,
+		Clock:         fast{},
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.ts = ts
+	var all sync.WaitGroup
+	for i := range w.workers {
+		all.Go(func() { h.work(i) })
+	}
+	all.Wait()
+	h.reads(0, rand.New(rand.NewPCG(0, 0))) // no flight is left half-way, if it can be helped
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := ts.Close(ctx); err != nil {
+		return nil, err
+	}
+	h.addFlights()
+	h.check()
+	return h, nil
+}
+
+// work is one worker: it reads, and rejects what it holds.
+func (h *history) work(client int) {
+	rnd := rand.New(rand.NewPCG(h.seed, 1+uint64(client)))
+	var held *renew.Token
+	var kept []*renew.Token
+	for range h.workload.ops {
+		if h.pace > 0 {
+			time.Sleep(time.Duration(rnd.Int64N(int64(2 * h.pace))))
+		} else if rnd.IntN(2) == 0 {
+			runtime.Gosched()
+		}
+		at := rnd.Float64()
+		if held != nil && at >= 1-h.revoke && int64(tokenOf(held)) > h.revoked.Load() {
+			h.revoked.Store(int64(tokenOf(held)))
+		}
+		var got *renew.Token
+		switch {
+		case held != nil && (int64(tokenOf(held)) <= h.revoked.Load() || at < h.reject):
+			got = h.rejects(client, held, rnd)
+		case len(kept) > 0 && at < h.reject+0.15:
+			got = h.rejects(client, kept[rnd.IntN(len(kept))], rnd)
+		default:
+			got = h.reads(client, rnd)
+		}
+		if got != nil && got != held {
+			held, kept = got, append(kept, got)
+		}
+	}
+}
+
+// caller returns the ctx of a caller, who seldom has little patience.
+func caller(rnd *rand.Rand) (context.Context, context.CancelFunc) {
+	if rnd.IntN(8) == 0 {
+		return context.WithTimeout(context.Background(), time.Duration(rnd.IntN(4000))*time.Microsecond)
+	}
+	return context.WithTimeout(context.Background(), 30*time.Second)
+}
+
+func (h *history) reads(client int, rnd *rand.Rand) *renew.Token {
+	ctx, cancel := caller(rnd)
+	defer cancel()
+	get := h.ts.Token
+	if rnd.IntN(16) == 0 {
+		get = h.ts.Wait
+	}
+	o := &op{kind: read, client: client, small: h.small()}
+	o.call = h.seq.Add(1)
+	t, err := get(ctx)
+	o.ret = h.seq.Add(1)
+	o.answered(t, err)
+	h.add(o)
+	return t
+}
+
+func (h *history) rejects(client int, bad *renew.Token, rnd *rand.Rand) *renew.Token {
+	ctx, cancel := caller(rnd)
+	defer cancel()
+	begin := &op{kind: rejectBegin, client: client, reject: tokenOf(bad), small: h.small()}
+	begin.call = h.seq.Add(1)
+	t, err := h.ts.Reject(ctx, bad)
+	begin.ret = h.seq.Add(1)
+	begin.answered(t, err)
+	end := *begin
+	end.kind = rejectEnd
+	h.add(begin, &end)
+	return t
+}
+
+// answered notes what a call returned.
+func (o *op) answered(t *renew.Token, err error) {
+	o.err = err
+	if err == nil {
+		o.token, o.gen = tokenOf(t), t.Generation()
+	}
+	o.stays = errors.Is(err, renew.ErrHung) || o.small && errors.Is(err, renew.ErrBudgetSpent)
+}
+
+func (h *history) add(ops ...*op) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ops = append(h.ops, ops...)
+}
+
+// timedOut reports whether a flight was told to end before it was over. Its end
+// cancels ctx without a cause, and only the first cancellation counts.
+func timedOut(ctx context.Context) bool {
+	return !errors.Is(context.Cause(ctx), context.Canceled)
+}
+
+// addFlights adds what the flights did. Calls of one flight share a ctx, and a
+// flight begins after the one before has ended: that bounds what nobody saw.
+func (h *history) addFlights() {
+	seen := map[int]int64{} // when a token was first in somebody's hands
+	for _, o := range h.ops {
+		if o.token != 0 {
+			if at, ok := seen[o.token]; !ok || o.ret < at {
+				seen[o.token] = o.ret
+			}
+		}
+	}
+	before := int64(0) // the flight before had not ended yet
+	for i, flight := 0, 1; i < len(h.calls); flight++ {
+		first := h.calls[i]
+		for i++; i < len(h.calls) && h.calls[i].ctx == first.ctx; i++ {
+		}
+		last, next := h.calls[i-1], int64(forever)
+		if i < len(h.calls) {
+			next = h.calls[i].entry
+		}
+		h.ops = append(h.ops, &op{kind: launch, call: before, ret: first.entry, flight: flight})
+		before = last.exit
+		late := timedOut(first.ctx)
+		if late {
+			before = last.entry
+		}
+		switch {
+		case last.err == nil:
+			ret, ok := seen[last.n]
+			if !ok {
+				ret = forever
+			}
+			if !late {
+				ret = min(ret, next)
+			}
+			h.ops = append(h.ops, &op{kind: land, call: last.exit, ret: ret, flight: flight, token: last.n, late: late})
+			if late {
+				h.ops = append(h.ops, &op{kind: expire, call: before, ret: next, flight: flight})
+			}
+		default:
+			h.ops = append(h.ops, &op{kind: fail, call: before, ret: next, flight: flight})
+		}
+		if h.small() && (late || last.err != nil) {
+			h.ops = append(h.ops, &op{kind: restore, call: before, ret: next, flight: flight})
+		}
+	}
+	for _, o := range h.ops {
+		if o.kind >= launch {
+			o.client = h.workers + int(o.kind-launch)
+		}
+	}
+}
+
+// check looks for what is wrong in any order.
+func (h *history) check() {
+	gens, tokens := map[int]uint64{}, map[uint64]int{}
+	for _, o := range h.ops {
+		if o.call > o.ret {
+			h.broken = append(h.broken, fmt.Sprintf("R6, R8: %v, and the time for it is over before it begins (%d to %d)", o, o.call, o.ret))
+		}
+		if o.kind > rejectEnd || o.token == 0 {
+			if !h.small() && errors.Is(o.err, renew.ErrBudgetSpent) {
+				h.broken = append(h.broken, fmt.Sprintf("R22: %v, and there is budget", o))
+			}
+			continue
+		}
+		if g, ok := gens[o.token]; ok && g != o.gen {
+			h.broken = append(h.broken, fmt.Sprintf("R11: token %d has the generations %d and %d", o.token, g, o.gen))
+		}
+		if n, ok := tokens[o.gen]; ok && n != o.token {
+			h.broken = append(h.broken, fmt.Sprintf("R11: generation %d has the tokens %d and %d", o.gen, n, o.token))
+		}
+		gens[o.token], tokens[o.gen] = o.gen, o.token
+	}
+}
+
+// violation is a history that has no right order.
+type violation struct {
+	rule string
+	text string
+	info porcupine.LinearizationInfo
+}
+
+// limit is for how long the checker may look for an order.
+const limit = 20 * time.Second
+
+// judge looks for the order. known is false when the time did not suffice.
+func judge(ops []*op) (bad *violation, known bool) {
+	switch porcupine.CheckOperationsTimeout(model, operations(ops), limit) {
+	case porcupine.Ok:
+		return nil, true
+	case porcupine.Unknown:
+		return nil, false
+	}
+	// The shortest beginning that is wrong: a longer one stays wrong.
+	var ends []int64
+	for _, o := range ops {
+		if o.ret != forever {
+			ends = append(ends, o.ret)
+		}
+	}
+	slices.Sort(ends)
+	ends = slices.Compact(ends)
+	n, _ := slices.BinarySearchFunc(ends, 0, func(end int64, _ int) int {
+		if porcupine.CheckOperationsTimeout(model, operations(until(ops, end)), limit) == porcupine.Illegal {
+			return 0
+		}
+		return -1
+	})
+	if n < len(ends) {
+		ops = until(ops, ends[n])
+	}
+	_, info := porcupine.CheckOperationsVerbose(model, operations(ops), limit)
+	return explain(ops, info), true
+}
+
+// until returns what was known of a history at the given moment.
+func until(ops []*op, end int64) []*op {
+	var known []*op
+	for _, o := range ops {
+		switch {
+		case o.call > end:
+		case o.ret <= end:
+			known = append(known, o)
+		case o.kind != read && o.kind != rejectEnd: // it may have happened
+			open := *o
+			open.ret = forever
+			known = append(known, &open)
+		}
+	}
+	return known
+}
+
+func operations(ops []*op) []porcupine.Operation {
+	out := make([]porcupine.Operation, len(ops))
+	for i, o := range ops {
+		out[i] = porcupine.Operation{ClientId: o.client, Input: o, Call: o.call, Return: o.ret}
+	}
+	return out
+}
+
+// shown is how many operations of a wrong history are printed.
+const shown = 24
+
+// explain says where the longest order ends, and why.
+func explain(ops []*op, info porcupine.LinearizationInfo) *violation {
+	var longest []porcupine.Operation
+	for _, part := range info.PartialLinearizationsOperations() {
+		for _, order := range part {
+			if len(order) > len(longest) {
+				longest = order
+			}
+		}
+	}
+	states, placed := []state{{}}, map[*op]bool{}
+	for _, p := range longest {
+		o := p.Input.(*op)
+		placed[o] = true
+		var next []state
+		for _, s := range states {
+			then, _ := s.step(o)
+			next = append(next, then...)
+		}
+		states = next
+	}
+	var rest []*op
+	var must *op
+	for _, o := range ops {
+		if placed[o] {
+			continue
+		}
+		rest = append(rest, o)
+		if must == nil || o.ret < must.ret {
+			must = o
+		}
+	}
+	v := &violation{info: info, rule: "the history is wrong"}
+	if must == nil {
+		return v
+	}
+	var b strings.Builder
+	b.WriteString("  the last operations, by their ends, those that have one first:\n")
+	byEnd := slices.Clone(ops)
+	slices.SortStableFunc(byEnd, func(a, b *op) int { return cmp.Compare(a.ret, b.ret) })
+	for _, o := range byEnd[max(len(byEnd)-shown, 0):] {
+		mark := "  "
+		if o == must {
+			mark = "=>"
+		}
+		fmt.Fprintf(&b, "  %s %s %v\n", mark, o.when(), o)
+	}
+	for _, s := range states {
+		fmt.Fprintf(&b, "  the best order of %d of %d operations leads to: %v; next could be\n", len(longest), len(ops), s)
+		for _, o := range rest {
+			if o.call > must.ret {
+				continue
+			}
+			_, why := s.step(o)
+			if o == must {
+				v.rule = cmp.Or(why, v.rule)
+			}
+			fmt.Fprintf(&b, "    %v, but: %s\n", o, cmp.Or(why, "then the rest has no order"))
+		}
+	}
+	v.text = b.String()
+	return v
+}
+
+func (o *op) when() string {
+	if o.ret == forever {
+		return fmt.Sprintf("%5d to   ...", o.call)
+	}
+	return fmt.Sprintf("%5d to %5d", o.call, o.ret)
+}
