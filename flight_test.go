@@ -560,6 +560,27 @@ func TestR10_IssueAndReissue(t *testing.T) {
 	}
 }
 
+// rude is an error whose methods panic.
+type rude struct{}
+
+func (rude) Error() string { return "rude" }
+
+func (rude) Unwrap() error { panic("password=hunter2") }
+
+func TestR10_MethodsOfAnError(t *testing.T) {
+	// A Source's error whose methods panic is an error for the waiters, as if the Source itself had panicked; the next call works.
+	synctest.Test(t, func(t *testing.T) {
+		s := scriptOf(append(times(3, failsWith(rude{})), gives(time.Hour))...)
+		ts := open(t, s, Config{})
+		_, err := ts.Token(t.Context())
+		_, ok := errors.AsType[*PanicError](err)
+		require.True(t, ok, "%v", err)
+		assert.NotContains(t, err.Error(), "hunter2")
+		must(t, ts)
+		assert.Equal(t, 4, s.count())
+	})
+}
+
 func TestR10_NewContainsThem(t *testing.T) {
 	// A panic in Validate or Describe, while New runs, is an error.
 	for name, mishap := range mishaps {
@@ -699,6 +720,7 @@ func TestR11_WhatIsNeverPublished(t *testing.T) {
 		{"empty", &Token{Life: time.Hour}, nil},
 		{"line break", &Token{Value: NewSecret("a\r\nX-Admin: 1"), Life: time.Hour}, nil},
 		{"not ASCII", &Token{Value: NewSecret("töken"), Life: time.Hour}, nil},
+		{"tab", &Token{Value: NewSecret("a\tb"), Life: time.Hour}, nil},
 		{"NUL", &Token{Value: NewSecret("a\x00b"), Life: time.Hour}, nil},
 		{"space at the end", &Token{Value: NewSecret("a "), Life: time.Hour}, nil},
 		{"only a space", &Token{Value: NewSecret(" "), Life: time.Hour}, nil},
@@ -784,6 +806,28 @@ func TestR11_SameValueIsNoSuccess(t *testing.T) {
 		require.NoError(t, err)
 		assert.EqualValues(t, 2, tok.Generation())
 	})
+}
+
+func TestR11_SameValueWithAnotherEnd(t *testing.T) {
+	// The same value again is no success with a later expiry or a longer life either: generation and deadline stay.
+	for name, end := range map[string]func(n int, tok *Token){
+		"expiry": func(n int, tok *Token) { tok.Expiry = time.Now().Add(time.Duration(n) * time.Hour) },
+		"life":   func(n int, tok *Token) { tok.Life = time.Duration(n) * time.Hour },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			s := scriptOf(func(_ context.Context, n int) (*Token, error) {
+				tok := &Token{Value: NewSecret("a")}
+				end(n, tok)
+				return tok, nil
+			})
+			ts := open(t, s, Config{})
+			first, before := must(t, ts), ts.Status()
+			time.Sleep(55 * time.Minute)
+			require.Greater(t, s.count(), 1)
+			assert.Same(t, first, must(t, ts))
+			assert.Equal(t, before.Deadline, ts.Status().Deadline)
+		})
+	}
 }
 
 func TestR11_SameValueAfterTheDeadline(t *testing.T) {

@@ -128,6 +128,24 @@ func TestR12_TimerStarts(t *testing.T) {
 	}
 }
 
+func TestR12_DrawnOnceAToken(t *testing.T) {
+	// The moment of the reissue is drawn when the token comes: no look at the TokenSource moves it.
+	synctest.Test(t, func(t *testing.T) {
+		ts := open(t, scriptOf(gives(time.Hour)), Config{Rand: seeded(12)})
+		must(t, ts)
+		planned := ts.Status().NextAt
+		for range 35 { // minutes
+			time.Sleep(time.Minute)
+			_, err := ts.Wait(t.Context())
+			require.NoError(t, err)
+			_, err = ts.Reject(t.Context(), &Token{Value: NewSecret("stale")})
+			require.NoError(t, err)
+			ts.rejudge()
+			require.Equal(t, planned, ts.Status().NextAt)
+		}
+	})
+}
+
 func TestR12_ADayWithoutTraffic(t *testing.T) {
 	// A token of an hour is reissued 30 to 40 times a day, each time at a moment drawn anew, and never serves past its deadline.
 	synctest.Test(t, func(t *testing.T) {
@@ -433,6 +451,23 @@ func TestR13_TheTimerRetriesTransientFaultsOnly(t *testing.T) {
 			require.Error(t, err)
 			time.Sleep(3 * time.Hour)
 			assert.Equal(t, c.calls, s.count())
+		})
+	}
+}
+
+func TestR13_AFailedReissueTakesNothingAway(t *testing.T) {
+	// However a reissue fails, the token stays in service until its deadline.
+	for _, kind := range []Kind{Transient, Throttled, Refused, Invalid} {
+		bubble(t, kind.String(), func(t *testing.T) {
+			s := scriptOf(gives(time.Hour), fails(kind))
+			ts := open(t, s, Config{})
+			first := must(t, ts)
+			time.Sleep(time.Hour - 10*time.Second - 1)
+			require.Greater(t, s.count(), 1)
+			assert.Same(t, first, ts.cur.Load())
+			time.Sleep(1)
+			synctest.Wait()
+			assert.Nil(t, ts.cur.Load())
 		})
 	}
 }
