@@ -65,6 +65,7 @@ type history struct {
 	seq  atomic.Int64
 	// revoked: servers refuse tokens up to this one.
 	revoked atomic.Int64
+	stuck   atomic.Bool // somebody waited in vain
 	ts      *renew.TokenSource
 
 	mu     sync.Mutex
@@ -72,6 +73,8 @@ type history struct {
 	calls  []*issued
 	deaf   int
 	broken []string // what is wrong without a look at the order
+
+	answers, errors, rejected, stale, late, unseen int // for the tally
 }
 
 // issued is one call of Issue.
@@ -163,14 +166,18 @@ func record(w workload, seed uint64) (*history, error) {
 		all.Go(func() { h.work(i) })
 	}
 	all.Wait()
-	h.reads(0, rand.New(rand.NewPCG(0, 0))) // no flight is left half-way, if it can be helped
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	if !h.stuck.Load() { // no flight is left half-way, if it can be helped
+		h.reads(0, rand.New(rand.NewPCG(0, 0)))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := ts.Close(ctx); err != nil {
-		return nil, err
+		h.broken = append(h.broken, fmt.Sprintf("R27: %v", err))
+		return h, nil
 	}
-	h.addFlights()
 	h.check()
+	h.addFlights()
+	h.prune()
 	return h, nil
 }
 
@@ -180,6 +187,9 @@ func (h *history) work(client int) {
 	var held *renew.Token
 	var kept []*renew.Token
 	for range h.workload.ops {
+		if h.stuck.Load() {
+			return
+		}
 		if h.pace > 0 {
 			time.Sleep(time.Duration(rnd.Int64N(int64(2 * h.pace))))
 		} else if rnd.IntN(2) == 0 {
@@ -204,12 +214,27 @@ func (h *history) work(client int) {
 	}
 }
 
+// patience is how long a caller waits who has time. No flight and no pause is as long.
+const patience = 10 * time.Second
+
 // caller returns the ctx of a caller, who seldom has little patience.
 func caller(rnd *rand.Rand) (context.Context, context.CancelFunc) {
 	if rnd.IntN(8) == 0 {
-		return context.WithTimeout(context.Background(), time.Duration(rnd.IntN(4000))*time.Microsecond)
+		return context.WithTimeoutCause(context.Background(), time.Duration(rnd.IntN(4000))*time.Microsecond, errHasty)
 	}
-	return context.WithTimeout(context.Background(), 30*time.Second)
+	return context.WithTimeout(context.Background(), patience)
+}
+
+var errHasty = errors.New("in a hurry")
+
+// waited notes a caller whose patience was not enough, and ends the history.
+func (h *history) waited(ctx context.Context, o *op) {
+	if ctx.Err() != nil && context.Cause(ctx) != errHasty && o.token == 0 {
+		h.stuck.Store(true)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.broken = append(h.broken, fmt.Sprintf("R4, R8: after %v: %v", patience, o))
+	}
 }
 
 func (h *history) reads(client int, rnd *rand.Rand) *renew.Token {
@@ -224,6 +249,7 @@ func (h *history) reads(client int, rnd *rand.Rand) *renew.Token {
 	t, err := get(ctx)
 	o.ret = h.seq.Add(1)
 	o.answered(t, err)
+	h.waited(ctx, o)
 	h.add(o)
 	return t
 }
@@ -231,13 +257,14 @@ func (h *history) reads(client int, rnd *rand.Rand) *renew.Token {
 func (h *history) rejects(client int, bad *renew.Token, rnd *rand.Rand) *renew.Token {
 	ctx, cancel := caller(rnd)
 	defer cancel()
-	begin := &op{kind: rejectBegin, client: client, reject: tokenOf(bad), small: h.small()}
+	begin := &op{kind: rejectBegin, client: client, reject: tokenOf(bad), rejectGen: bad.Generation(), small: h.small()}
 	begin.call = h.seq.Add(1)
 	t, err := h.ts.Reject(ctx, bad)
 	begin.ret = h.seq.Add(1)
 	begin.answered(t, err)
 	end := *begin
 	end.kind = rejectEnd
+	h.waited(ctx, &end)
 	h.add(begin, &end)
 	return t
 }
@@ -248,7 +275,8 @@ func (o *op) answered(t *renew.Token, err error) {
 	if err == nil {
 		o.token, o.gen = tokenOf(t), t.Generation()
 	}
-	o.stays = errors.Is(err, renew.ErrHung) || o.small && errors.Is(err, renew.ErrBudgetSpent)
+	o.denied = o.small && errors.Is(err, renew.ErrBudgetSpent)
+	o.hung = errors.Is(err, renew.ErrHung)
 }
 
 func (h *history) add(ops ...*op) {
@@ -266,14 +294,19 @@ func timedOut(ctx context.Context) bool {
 // addFlights adds what the flights did. Calls of one flight share a ctx, and a
 // flight begins after the one before has ended: that bounds what nobody saw.
 func (h *history) addFlights() {
-	seen := map[int]int64{} // when a token was first in somebody's hands
+	seen, gens := map[int]int64{}, map[int]uint64{} // when a token was first in somebody's hands, and what it was
+	newest := uint64(0)
 	for _, o := range h.ops {
 		if o.token != 0 {
 			if at, ok := seen[o.token]; !ok || o.ret < at {
 				seen[o.token] = o.ret
 			}
+			gens[o.token] = o.gen
+			newest = max(newest, o.gen)
 		}
 	}
+	// Where each generation was seen, no other token was published, late or not, but perhaps the last one.
+	gapless := newest == uint64(len(gens))
 	before := int64(0) // the flight before had not ended yet
 	for i, flight := 0, 1; i < len(h.calls); flight++ {
 		first := h.calls[i]
@@ -298,7 +331,16 @@ func (h *history) addFlights() {
 			if !late {
 				ret = min(ret, next)
 			}
-			h.ops = append(h.ops, &op{kind: land, call: last.exit, ret: ret, flight: flight, token: last.n, late: late})
+			landing := &op{kind: land, call: last.exit, ret: ret, flight: flight, token: last.n, late: late}
+			switch {
+			case ok && late:
+				h.late++
+			case late:
+				h.unseen++
+			}
+			if ok || !late || !gapless {
+				h.ops = append(h.ops, landing)
+			}
 			if late {
 				h.ops = append(h.ops, &op{kind: expire, call: before, ret: next, flight: flight})
 			}
@@ -313,22 +355,32 @@ func (h *history) addFlights() {
 		if o.kind >= launch {
 			o.client = h.workers + int(o.kind-launch)
 		}
-	}
-}
-
-// check looks for what is wrong in any order.
-func (h *history) check() {
-	gens, tokens := map[int]uint64{}, map[uint64]int{}
-	for _, o := range h.ops {
 		if o.call > o.ret {
 			h.broken = append(h.broken, fmt.Sprintf("R6, R8: %v, and the time for it is over before it begins (%d to %d)", o, o.call, o.ret))
 		}
-		if o.kind > rejectEnd || o.token == 0 {
+	}
+}
+
+// check counts what callers were told, and looks for what is wrong in any order.
+func (h *history) check() {
+	gens, tokens := map[int]uint64{}, map[uint64]int{}
+	for _, o := range h.ops {
+		switch {
+		case o.kind == rejectBegin:
+			h.rejected++
+			continue
+		case o.token == 0:
+			h.errors++
 			if !h.small() && errors.Is(o.err, renew.ErrBudgetSpent) {
 				h.broken = append(h.broken, fmt.Sprintf("R22: %v, and there is budget", o))
 			}
 			continue
+		case o.kind == rejectEnd && o.token == o.reject:
+			h.broken = append(h.broken, fmt.Sprintf("R2: %v", o))
+		case o.kind == rejectEnd && o.gen <= o.rejectGen:
+			h.broken = append(h.broken, fmt.Sprintf("R2: %v, which was of generation %d", o, o.rejectGen))
 		}
+		h.answers++
 		if g, ok := gens[o.token]; ok && g != o.gen {
 			h.broken = append(h.broken, fmt.Sprintf("R11: token %d has the generations %d and %d", o.token, g, o.gen))
 		}
@@ -339,6 +391,44 @@ func (h *history) check() {
 	}
 }
 
+// prune leaves out what another operation says already, which saves the search most of its steps.
+func (h *history) prune() {
+	seen := map[uint64]int64{} // by generation
+	for _, o := range h.ops {
+		if at, ok := seen[o.gen]; o.kind <= rejectEnd && o.token != 0 && (!ok || o.ret < at) {
+			seen[o.gen] = o.ret
+		}
+	}
+	for _, o := range h.ops {
+		// Whoever answers a Reject with a newer token reads. The order of its halves says no more: in between
+		// there is no way back to the rejected one.
+		if o.kind == rejectEnd && o.token != 0 {
+			o.kind = read
+		}
+	}
+	all := slices.Clone(h.ops)
+	h.ops = slices.DeleteFunc(h.ops, func(o *op) bool {
+		switch o.kind {
+		case rejectBegin: // of a token that somebody knew a newer one of: nothing happens
+			for gen, at := range seen {
+				if at < o.call && gen > o.rejectGen {
+					h.stale++
+					o.stale = true
+					break
+				}
+			}
+			return o.stale && o.token != 0
+		case read: // the same answer, in a shorter time
+			for _, other := range all {
+				if other != o && other.kind == read && other.token == o.token && other.gen == o.gen && o.call <= other.call && other.ret <= o.ret {
+					return true
+				}
+			}
+		}
+		return false
+	})
+}
+
 // violation is a history that has no right order.
 type violation struct {
 	rule string
@@ -346,8 +436,9 @@ type violation struct {
 	info porcupine.LinearizationInfo
 }
 
-// limit is for how long the checker may look for an order.
-const limit = 20 * time.Second
+// limit is for how long the checker may look for an order, and shrinking for how
+// long where it is known that there is none in all.
+const limit, shrinking = 20 * time.Second, 500 * time.Millisecond
 
 // judge looks for the order. known is false when the time did not suffice.
 func judge(ops []*op) (bad *violation, known bool) {
@@ -367,7 +458,7 @@ func judge(ops []*op) (bad *violation, known bool) {
 	slices.Sort(ends)
 	ends = slices.Compact(ends)
 	n, _ := slices.BinarySearchFunc(ends, 0, func(end int64, _ int) int {
-		if porcupine.CheckOperationsTimeout(model, operations(until(ops, end)), limit) == porcupine.Illegal {
+		if porcupine.CheckOperationsTimeout(model, operations(until(ops, end)), shrinking) != porcupine.Ok {
 			return 0
 		}
 		return -1
@@ -375,7 +466,7 @@ func judge(ops []*op) (bad *violation, known bool) {
 	if n < len(ends) {
 		ops = until(ops, ends[n])
 	}
-	_, info := porcupine.CheckOperationsVerbose(model, operations(ops), limit)
+	_, info := porcupine.CheckOperationsVerbose(model, operations(ops), shrinking)
 	return explain(ops, info), true
 }
 
@@ -389,7 +480,7 @@ func until(ops []*op, end int64) []*op {
 			known = append(known, o)
 		case o.kind != read && o.kind != rejectEnd: // it may have happened
 			open := *o
-			open.ret = forever
+			open.ret, open.open = forever, true
 			known = append(known, &open)
 		}
 	}

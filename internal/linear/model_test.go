@@ -14,7 +14,7 @@ const (
 	// Of callers.
 	read        kind = iota // Token or Wait
 	rejectBegin             // the first half of a Reject: the token leaves service
-	rejectEnd               // the second half: it answers
+	rejectEnd               // the second half: it answers with an error; with a token it is a read
 
 	// Of flights. Callers do not see them; the Source does, in part.
 	launch  // a flight starts: before its first Issue is called
@@ -33,15 +33,19 @@ type op struct {
 	call, ret int64
 	client    int
 
-	token  int    // the call of Issue, from 1 up, whose token was returned or landed; 0: an error
-	gen    uint64 // of the token that was returned
-	reject int    // the token that was rejected
-	stays  bool   // the error says that the rejected token may stay in service
-	err    error
+	token     int    // the call of Issue, from 1 up, whose token was returned or landed; 0: an error
+	gen       uint64 // of the token that was returned
+	reject    int    // the token that was rejected
+	stale     bool   // the rejected token was not current any more, as somebody knew
+	rejectGen uint64 // its generation
+	denied    bool   // the error says that the budget is spent
+	hung      bool   // the error says that too many calls hang
+	err       error
 
 	flight int  // from 1 up
 	late   bool // the flight was told to end: land may come after its end
 	small  bool // the budget may be spent
+	open   bool // the history was cut before its end: it may not have happened
 }
 
 // state is the register: a token, in service or not, and the flight.
@@ -56,6 +60,14 @@ type state struct {
 
 // step returns the states that o leads to, or why it cannot be next.
 func (s state) step(o *op) (next []state, why string) {
+	next, why = s.happen(o)
+	if o.open {
+		return append(next, s), ""
+	}
+	return next, why
+}
+
+func (s state) happen(o *op) (next []state, why string) {
 	switch o.kind {
 	case read:
 		return s.answer(o)
@@ -67,7 +79,7 @@ func (s state) step(o *op) (next []state, why string) {
 		}
 		stay := then
 		then.serving = false
-		if o.stays || o.small && s.flying {
+		if o.denied || o.hung || o.small && s.flying {
 			return []state{then, stay}, ""
 		}
 		return []state{then}, ""
@@ -76,10 +88,10 @@ func (s state) step(o *op) (next []state, why string) {
 			return nil, "it has not begun"
 		}
 		s.begun &^= 1 << o.client
-		if o.token != 0 && o.token == o.reject {
-			return nil, "R2: Reject returned the token that it was to replace"
-		}
-		if o.token == 0 && (o.stays || o.small) {
+		switch {
+		case o.denied && (!s.serving || s.token != o.reject):
+			return nil, "R22: the budget denies a replacement, and the token is not in service"
+		case o.token == 0 && (o.denied || o.hung || o.small):
 			return []state{s}, ""
 		}
 		return s.answer(o)
@@ -192,6 +204,9 @@ func (o *op) String() string {
 	}
 	switch o.kind {
 	case read:
+		if o.reject != 0 {
+			return fmt.Sprintf("worker %d has rejected token %d: %s", o.client, o.reject, got)
+		}
 		return fmt.Sprintf("worker %d reads: %s", o.client, got)
 	case rejectBegin:
 		return fmt.Sprintf("worker %d rejects token %d", o.client, o.reject)
