@@ -51,7 +51,7 @@ func (s *perToken) Reissue(ctx context.Context, _ *Token) (*Token, error) { retu
 // textSize is what "Bearer " and 16 digits take, in their size class.
 const textSize = 24
 
-// scaleReissued is a tenth of them by default: more costs 0.3 s a thousand, and says the same.
+// scaleReissued is a tenth of them by default: all of them take ten times as long, and say the same.
 var scaleReissued = flag.Int("scale.reissued", 10_000, "how many of its 100,000 TokenSources TestR26_HeapOfMany reissues ten times")
 
 func TestR26_HeapOfMany(t *testing.T) {

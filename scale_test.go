@@ -21,7 +21,7 @@ import (
 
 // What 100,000 TokenSources do in hours and days, on a Fake. It is not built under the race detector, with which
 // this would take minutes; pacing_test.go and time_test.go run the same code under it with a few TokenSources.
-// Tokens of an hour, with which R20's day has 3.4 million flights:
+// Tokens of an hour, with which R20's day has 3.4 million flights and takes some minutes:
 //
 //	go test -run R20_ADayOfMany -v . -scale.life=1h
 
@@ -194,7 +194,7 @@ func TestR20_ADayOfMany(t *testing.T) {
 			least += int((day - s.first) / scale(life, 0.8)) // the times at the pacer may cost one
 			most += 1 + int((day-s.first)/scale(life, 0.6))
 		}
-		assert.GreaterOrEqual(t, nearest, scale(life, 0.6), "R12")
+		assert.GreaterOrEqual(t, nearest, scale(life, 0.6), "R12: the next call comes no sooner than its schedule")
 		assert.Less(t, apart, life-leewayOf(0, life), "the next call comes before the deadline")
 		assert.GreaterOrEqual(t, c.calls(), least)
 		assert.LessOrEqual(t, c.calls(), most)
