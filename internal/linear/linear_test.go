@@ -63,7 +63,7 @@ func run(t *testing.T, w workload, more func(*history)) *tally {
 				var bad *violation
 				if len(h.broken) == 0 {
 					known := false
-					if bad, known = judge(h.ops); !known {
+					if bad, known = judge(h.ops, failed.Load); !known && !failed.Load() {
 						unknown.Add(1)
 					}
 					if bad == nil {
@@ -84,10 +84,7 @@ func run(t *testing.T, w workload, more func(*history)) *tally {
 		done.Load(), took.Round(time.Millisecond), float64(done.Load())/took.Seconds(), total.answers.Load(), total.errors.Load(),
 		total.rejects.Load(), total.stale.Load(), total.late.Load(), total.unseen.Load())
 	if u := unknown.Load(); u > 0 {
-		t.Logf("%d histories were not decided within %v", u, limit)
-		if u*20 > n {
-			t.Error("too many of them: the test proves too little")
-		}
+		t.Errorf("%d histories: no order was found within %v, nor that there is none", u, limit)
 	}
 	return &total
 }
@@ -134,7 +131,7 @@ func TestR8_Linearizable(t *testing.T) {
 
 func TestR22_Linearizable(t *testing.T) {
 	// With a budget that is soon spent, all answers have one right order, in which a token that cannot be replaced stays in service.
-	total := run(t, workload{workers: 8, ops: 25, units: 3, flight: 100 * time.Millisecond, fault: 0.2, reject: 0.03, revoke: 0.03}, nil)
+	total := run(t, workload{workers: 8, ops: 25, units: 3, flight: 200 * time.Millisecond, fault: 0.2, reject: 0.03, revoke: 0.03}, nil)
 	if *histories >= 50 && total.rejects.Load() == 0 {
 		t.Error("nobody rejected anything")
 	}
@@ -177,7 +174,7 @@ func TestR2_TheModelSees(t *testing.T) {
 			&op{kind: rejectBegin, call: 40, ret: 50, reject: 2, small: true, denied: true},
 			&op{kind: rejectEnd, call: 40, ret: 50, reject: 2, small: true, denied: true}, reads(51, 52, 0, 0))},
 	} {
-		bad, known := judge(c.ops)
+		bad, known := judge(c.ops, func() bool { return false })
 		switch {
 		case !known:
 			t.Errorf("%s: not decided", c.name)
@@ -212,7 +209,7 @@ func TestR8_TheModelSees(t *testing.T) {
 		{"replaces", false, base(&op{kind: land, call: 42, ret: 44, flight: 1, token: 1, late: true}, reads(39, 40, 2, 1), reads(43, 44, 1, 2))},
 		{"goes back", false, base(&op{kind: land, call: 42, ret: 44, flight: 1, token: 1, late: true}, reads(39, 40, 2, 1), reads(43, 44, 1, 1))},
 	} {
-		if bad, known := judge(c.ops); !known || c.right != (bad == nil) {
+		if bad, known := judge(c.ops, func() bool { return false }); !known || c.right != (bad == nil) {
 			t.Errorf("%s: want right %v, got %+v", c.name, c.right, bad)
 		}
 	}

@@ -45,7 +45,7 @@ type op struct {
 	flight int  // from 1 up
 	late   bool // the flight was told to end: land may come after its end
 	small  bool // the budget may be spent
-	open   bool // the history was cut before its end: it may not have happened
+	open   bool // it may not have happened: the history was cut, or nobody could see it
 }
 
 // state is the register: a token, in service or not, and the flight.
@@ -130,7 +130,7 @@ func (s state) happen(o *op) (next []state, why string) {
 			s.flying = false
 		}
 	case restore:
-		if !s.flying && s.flight == o.flight && s.token != 0 {
+		if !s.flying && (s.flight == o.flight || o.flight == 0) && s.token != 0 {
 			s.serving = true
 		}
 	}
