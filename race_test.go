@@ -602,6 +602,35 @@ func TestR27_ManagerAgainstEverything(t *testing.T) {
 	}
 }
 
+func TestR3_NoLockAcrossForeignCode(t *testing.T) {
+	// The mutex is free while the Source or the hook Rotated runs: neither can hold up anybody else.
+	synctest.Test(t, func(t *testing.T) {
+		var ts *TokenSource
+		var mu sync.Mutex // guards seen
+		var seen []string
+		look := func(where string) {
+			time.Sleep(1) // until everybody else stands still
+			mu.Lock()
+			defer mu.Unlock()
+			seen = append(seen, where)
+			if assert.True(t, ts.mu.TryLock(), where) {
+				ts.mu.Unlock()
+			}
+		}
+		looking := func(where string) []reply {
+			return []reply{func(_ context.Context, n int) (*Token, error) { look(where); return rotating(n), nil }}
+		}
+		ts = start(t, reissuing{scriptOf(looking("Issue")...), looking("Reissue")}, Config{Hooks: Hooks{
+			Rotated: func(context.Context, string, *Token) error { look("Rotated"); return nil },
+		}})
+		_, err := ts.Reject(t.Context(), must(t, ts))
+		require.NoError(t, err)
+		mu.Lock()
+		defer mu.Unlock()
+		assert.Equal(t, []string{"Issue", "Rotated", "Reissue", "Rotated"}, seen)
+	})
+}
+
 func TestR3_ReadersAgainstReissues(t *testing.T) {
 	// While tokens are reissued without a pause, a reader that has seen one token never waits and never sees an older one.
 	var ts *TokenSource

@@ -137,6 +137,26 @@ func TestR17_SameTokenAgainIsRefused(t *testing.T) {
 	})
 }
 
+func TestR17_OneValueTwoGenerations(t *testing.T) {
+	// A token that came back with the same value, after a Reset, is another one: who rejects the first costs nothing.
+	synctest.Test(t, func(t *testing.T) {
+		src := &actor{play: func(context.Context, int, *Token) (*Token, error) { return tokenOf(1), nil }}
+		ts := start(t, src, Config{})
+		old := must(t, ts)
+		_, err := ts.Reject(t.Context(), old)
+		require.ErrorIs(t, err, errSameToken)
+		ts.Reset()
+		again := must(t, ts)
+		require.EqualValues(t, 2, again.Generation())
+		calls := len(src.book())
+		got, err := ts.Reject(t.Context(), old)
+		require.NoError(t, err)
+		assert.Same(t, again, got)
+		assert.Len(t, src.book(), calls)
+		checkTokenSource(t, ts)
+	})
+}
+
 // spend uses up the budget of ts with Rejects, and returns the token in service.
 func spend(t *testing.T, ts *TokenSource) *Token {
 	t.Helper()
