@@ -485,8 +485,10 @@ func TestR23_ChangedInputEndsIt(t *testing.T) {
 				}
 				require.Equal(t, calls+1, src.calls(), "one attempt for one change")
 				version.Store(7)
+				began := time.Now()
 				got, err := asks(t.Context(), ts, tok)
 				require.NoError(t, err)
+				assert.Zero(t, time.Since(began), "no pause is left of the refusal")
 				assert.NotSame(t, tok, got)
 				checkTokenSource(t, ts)
 			})
