@@ -4,6 +4,7 @@ package renew
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -440,3 +441,116 @@ type badHandler struct{ slog.Handler }
 
 func (badHandler) Enabled(context.Context, slog.Level) bool  { return true }
 func (badHandler) Handle(context.Context, slog.Record) error { panic("no") }
+
+func TestR13_PausesStartAnewInMidFlight(t *testing.T) {
+	// When the token leaves service between two tries, the pauses start anew: the next one is the first of them.
+	synctest.Test(t, func(t *testing.T) {
+		dies := deaf(45*time.Millisecond, fails(Transient))
+		s := scriptOf(gives(time.Second), dies, dies, dies, gives(time.Hour))
+		ts := open(t, s, Config{Rand: same(0.5), ReissueEvery: 850 * time.Millisecond}) // 0.9 s is the deadline
+		must(t, ts)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		require.GreaterOrEqual(t, s.count(), 4)
+		assert.Equal(t, coldPause(1), s.call(4).at.Sub(s.call(3).at)-45*time.Millisecond)
+	})
+}
+
+func TestR8_LateTokenReplacesNoHeldOne(t *testing.T) {
+	// A token that came late does not take the place of one that was issued after it and waits for its Rotated hook.
+	synctest.Test(t, func(t *testing.T) {
+		var ok atomic.Bool
+		src := scriptOf(deaf(40*time.Second, givesRefresh(time.Hour)), givesRefresh(time.Hour))
+		ts := open(t, src, Config{Hooks: Hooks{Rotated: func(context.Context, string, *Token) error {
+			if !ok.Load() {
+				return errors.New("disk full")
+			}
+			return nil
+		}}})
+		_, err := ts.Token(t.Context())
+		require.Error(t, err)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		ok.Store(true)
+		time.Sleep(time.Minute)
+		assert.Equal(t, "token-2", must(t, ts).Value.Reveal())
+		assert.Equal(t, 2, src.count())
+	})
+}
+
+func TestR24_AResumePostponesNothing(t *testing.T) {
+	// A small step of the clock does not put off the reissue, however long flights take.
+	synctest.Test(t, func(t *testing.T) {
+		fake := newFake()
+		var calls []time.Duration
+		ts := start(t, SourceFunc(func(context.Context) (*Token, error) {
+			calls = append(calls, fake.Now().Mono)
+			done := make(chan struct{})
+			fake.AfterFunc(6*time.Second, func() { close(done) })
+			<-done
+			return &Token{Value: NewSecret(fmt.Sprint("token-", len(calls))), Life: 20 * time.Second}, nil
+		}), Config{Clock: fake, Rand: same(0.99)})
+		a := ask(func() (*Token, error) { return ts.Token(t.Context()) })
+		fake.Advance(6 * time.Second)
+		require.True(t, a.done())
+		fake.Advance(3500 * time.Millisecond)
+		fake.StepWall(200 * time.Millisecond)
+		fake.Advance(20 * time.Second)
+		require.GreaterOrEqual(t, len(calls), 2)
+		assert.LessOrEqual(t, calls[1], 11800*time.Millisecond, "19 s less 1.2 flights") // not 10 s and more after the step
+		fake.Advance(time.Minute)
+	})
+}
+
+func TestR20_NoCallerGetsAroundAPause(t *testing.T) {
+	// A caller who may try again what was refused for good still waits for the pause that the endpoint asked of another account.
+	synctest.Test(t, func(t *testing.T) {
+		m := manage(t, Config{Endpoint: "https://issuer.example"})
+		refused := scriptOf(failsWith(forGood), gives(time.Hour))
+		a := adopt(t, m, "a", refused, Config{})
+		b := adopt(t, m, "b", scriptOf(failsWith(&IssueError{Kind: Throttled, Status: 503, RetryAfter: 20 * time.Minute})), Config{})
+		_, err := a.Token(t.Context())
+		require.Error(t, err)
+		_, err = b.Token(t.Context())
+		require.Error(t, err)
+		time.Sleep(15 * time.Minute)
+		_, err = a.Token(t.Context())
+		assert.Equal(t, 5*time.Minute, time.Until(issueErrorIn(t, err).NextAttempt))
+		assert.Equal(t, 1, refused.count())
+		time.Sleep(5 * time.Minute)
+		must(t, a)
+	})
+}
+
+func TestR11_TheSameByTwoCalls(t *testing.T) {
+	// When a late call has published a token, a flight that returns the same value has not succeeded.
+	synctest.Test(t, func(t *testing.T) {
+		one := &Token{Value: NewSecret("one"), Life: time.Hour}
+		ts := open(t, scriptOf(deaf(40*time.Second, returns(one, nil)), slow(20*time.Second, returns(one, nil)), gives(time.Hour)), Config{})
+		_, err := ts.Token(t.Context())
+		require.Error(t, err)
+		time.Sleep(time.Minute)
+		tok := must(t, ts)
+		assert.Equal(t, "one", tok.Value.Reveal())
+		assert.Equal(t, uint64(1), tok.Generation())
+		time.Sleep(2 * time.Second)
+	})
+}
+
+func TestR7_NobodyIsAskedLater(t *testing.T) {
+	// A Manager.Wait that has ended leaves no login of a person behind for the end of a pause.
+	synctest.Test(t, func(t *testing.T) {
+		m := manage(t, Config{Endpoint: "https://issuer.example"})
+		busy := adopt(t, m, "busy", scriptOf(failsWith(&IssueError{Kind: Throttled, Status: 503, RetryAfter: time.Minute}), gives(time.Hour)), Config{})
+		_, err := busy.Token(t.Context())
+		require.Error(t, err)
+		login := scriptOf(gives(time.Hour))
+		login.traits.Interactive = true
+		adopt(t, m, "login", login, Config{Interactive: true})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.Error(t, m.Wait(ctx))
+		time.Sleep(time.Hour)
+		assert.Zero(t, login.count())
+	})
+}

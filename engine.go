@@ -175,11 +175,14 @@ func (ts *TokenSource) withdraw(now clock.Instant) {
 	ts.serving = false
 	ts.conceal(now)
 	ts.expose()
-	if ts.failing() == nil {
-		ts.next = now.Mono
+	if ts.failing() != nil {
+		ts.hasten(now)
 		return
 	}
-	ts.hasten(now)
+	ts.next = now.Mono
+	if ts.rare != nil { // a flight that has failed tries may be running
+		ts.rare.failures = 0
+	}
 }
 
 // hasten starts the pauses anew: the next attempt is not further away than the
@@ -236,11 +239,11 @@ func (ts *TokenSource) blocked(now clock.Instant, byCaller bool) (until time.Dur
 	until = max(r.gate, ts.lane().gate())
 	if r.err != nil {
 		until, why = max(until, ts.next), r.err
-		if r.final {
+		switch {
+		case r.final && byCaller:
+			until = max(until, r.at+min(ts.budget().Span(), maxLife))
+		case r.final:
 			until = never
-			if byCaller {
-				until = r.at + min(ts.budget().Span(), maxLife)
-			}
 		}
 	} else {
 		why = errPaused
@@ -420,7 +423,7 @@ func (ts *TokenSource) rejudge() {
 	if ts.serving && ts.failing() == nil && ts.next != never {
 		left := ts.live.deadline.remaining(now)
 		if left > 0 && left != never && ts.next > now.Mono+left-ts.lastFlight() {
-			ts.next = now.Mono + reissueAfter(left, 0, 0, 0, ts.lastFlight(), ts.set.hub.rand())
+			ts.next = min(ts.next, now.Mono+reissueAfter(left, 0, 0, 0, ts.lastFlight(), ts.set.hub.rand()))
 		}
 	}
 	ts.settle(now)

@@ -280,14 +280,16 @@ func (c *call) run(ctx context.Context) {
 	out := outcome{err: &PanicError{In: "the source"}} // what runtime.Goexit leaves
 	defer func() {
 		if v := recover(); v != nil {
-			out = outcome{err: newPanicError("the source", v)}
+			out.err = newPanicError("the source", v)
 		}
 		c.deliver(out)
 	}()
-	out = c.do(ctx)
-	if out.err != nil {
-		_ = classify(out.err, out.source) // an error's methods are foreign code too: if they panic, then here
+	done := c.do(ctx)
+	out.got, out.source, out.version = done.got, done.source, done.version
+	if done.err != nil {
+		_ = classify(done.err, done.source) // an error's methods are foreign code too: if they panic or exit, then here
 	}
+	out = done
 }
 
 // do calls the Source and makes a candidate of its token.
@@ -316,7 +318,7 @@ func (c *call) do(ctx context.Context) outcome {
 		out.err = &IssueError{Source: out.source, Kind: Transient, Err: err}
 		return out
 	}
-	if live := c.try.live; live != nil && !c.try.same && ready.Value.Equal(live.Value) && !c.rotates(ready) {
+	if live := c.try.live; live != nil && !c.try.same && live.holds(ready) {
 		out.same = true
 		return out
 	}
@@ -349,8 +351,10 @@ func (c *call) deliver(out outcome) {
 		ts.rare.allowance = 0
 	}
 	now := ts.now()
+	held := ts.rare.held
 	fresh := out.got != nil && !ts.closed && !out.got.token.deadline.past(now) &&
-		!(ts.rejected && out.got.token.Value.Equal(ts.live.Value))
+		!(ts.rejected && out.got.token.Value.Equal(ts.live.Value)) &&
+		(held == nil || c.start.Mono > held.start.Mono) // what is held is newer: its refresh token is the one that works
 	switch {
 	case fresh && !ts.serving && out.err == nil:
 		ts.publish(now, out.got, c.try.step)

@@ -560,25 +560,27 @@ func TestR10_IssueAndReissue(t *testing.T) {
 	}
 }
 
-// rude is an error whose methods panic.
-type rude struct{}
+// rude is an error whose methods do not return.
+type rude struct{ mishap func() }
 
 func (rude) Error() string { return "rude" }
 
-func (rude) Unwrap() error { panic("password=hunter2") }
+func (r rude) Unwrap() error { r.mishap(); return nil }
 
 func TestR10_MethodsOfAnError(t *testing.T) {
-	// A Source's error whose methods panic is an error for the waiters, as if the Source itself had panicked; the next call works.
-	synctest.Test(t, func(t *testing.T) {
-		s := scriptOf(append(times(3, failsWith(rude{})), gives(time.Hour))...)
-		ts := open(t, s, Config{})
-		_, err := ts.Token(t.Context())
-		_, ok := errors.AsType[*PanicError](err)
-		require.True(t, ok, "%v", err)
-		assert.NotContains(t, err.Error(), "hunter2")
-		must(t, ts)
-		assert.Equal(t, 4, s.count())
-	})
+	// A Source's error whose methods panic or exit is an error for the waiters, as if the Source itself had done so; the next call works.
+	for name, mishap := range mishaps {
+		bubble(t, name, func(t *testing.T) {
+			s := scriptOf(append(times(3, failsWith(rude{mishap})), gives(time.Hour))...)
+			ts := open(t, s, Config{})
+			_, err := ts.Token(t.Context())
+			_, ok := errors.AsType[*PanicError](err)
+			require.True(t, ok, "%v", err)
+			assert.NotContains(t, err.Error(), "hunter2")
+			must(t, ts)
+			assert.Equal(t, 4, s.count())
+		})
+	}
 }
 
 func TestR10_NewContainsThem(t *testing.T) {

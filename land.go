@@ -36,6 +36,9 @@ func (f *flight) land(out outcome) (again bool, pause time.Duration) {
 		f.end(nil, ErrClosed)
 		return false, 0
 	}
+	if ts.live != f.try.live && out.got != nil && out.err == nil && ts.live.holds(out.got.token) {
+		out.got, out.same = nil, true // a late result of another call was quicker
+	}
 	switch {
 	case out.err == nil && !out.same:
 		ts.chargeFor(f, now, failure{})

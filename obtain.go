@@ -329,7 +329,7 @@ func (ts *TokenSource) ask() {
 	ts.noteRead(now)
 	ts.settle(now)
 	if !ts.closed && !ts.serving && !ts.flying() {
-		if _, why := ts.launch(now, true); why == errPaused {
+		if _, why := ts.launch(now, true); why == errPaused && !ts.can.has(needsPerson) {
 			ts.pend().asked = true
 		}
 		ts.settle(now)

@@ -162,3 +162,8 @@ func isScheme(s string) bool {
 func (t *Token) is(other *Token) bool {
 	return t == other || t != nil && other != nil && t.generation == other.generation && t.Value.Equal(other.Value)
 }
+
+// holds reports whether other has nothing that t has not.
+func (t *Token) holds(other *Token) bool {
+	return t.Value.Equal(other.Value) && (other.Refresh.IsZero() || t.Refresh.Equal(other.Refresh))
+}
