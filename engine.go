@@ -237,16 +237,15 @@ func (ts *TokenSource) blocked(now clock.Instant, byCaller bool) (until time.Dur
 		return 0, nil
 	}
 	until = max(r.gate, ts.lane().gate())
-	if r.err != nil {
-		until, why = max(until, ts.next), r.err
-		switch {
-		case r.final && byCaller:
-			until = max(until, r.at+min(ts.budget().Span(), maxLife))
-		case r.final:
-			until = never
-		}
-	} else {
+	switch {
+	case r.err == nil:
 		why = errPaused
+	case !r.final:
+		until, why = max(until, ts.next), r.err
+	case byCaller:
+		until, why = max(until, r.at+min(ts.budget().Span(), maxLife)), r.err
+	default:
+		until, why = never, r.err
 	}
 	if r.owing {
 		if at, free := ts.budget().RetryAt(now.Mono); !free && at > until {
