@@ -553,3 +553,24 @@ func TestR7_NobodyIsAskedLater(t *testing.T) {
 		assert.Zero(t, login.count())
 	})
 }
+
+func TestR4_PatienceIsNotRenewed(t *testing.T) {
+	// When the start that a caller waits for is put off beyond the flight timeout from when it came, it hears so, and does not wait as long again.
+	synctest.Test(t, func(t *testing.T) {
+		m := manage(t, Config{Endpoint: "https://issuer.example"})
+		pause := failsWith(&IssueError{Kind: Throttled, Status: 503, RetryAfter: 20 * time.Second})
+		later := adopt(t, m, "later", scriptOf(slow(15*time.Second, pause), gives(time.Hour)), Config{})
+		first := ask(func() (*Token, error) { return later.Token(t.Context()) })
+		now := adopt(t, m, "now", scriptOf(pause, gives(time.Hour)), Config{})
+		_, err := now.Token(t.Context())
+		require.Error(t, err)
+		caller := ask(func() (*Token, error) { return adopt(t, m, "caller", scriptOf(gives(time.Hour)), Config{}).Token(t.Context()) })
+		require.False(t, caller.done(), "20 s: it waits")
+		time.Sleep(21 * time.Second)
+		require.True(t, first.done())
+		require.True(t, caller.done(), "35 s: it does not")
+		assert.Equal(t, 20*time.Second, caller.took)
+		assert.Equal(t, 14*time.Second, time.Until(issueErrorIn(t, caller.err).NextAttempt))
+		time.Sleep(time.Minute)
+	})
+}

@@ -118,12 +118,15 @@ func (ts *TokenSource) reject(now clock.Instant) error {
 }
 
 // obtain returns the token in service, or waits for one: for the flight that
-// runs, or for one that starts within patience.
+// runs, or for one that starts within patience from now.
 func (ts *TokenSource) obtain(ctx context.Context, patience time.Duration) (*Token, error) {
 	var waited *flight
 	end, ends := ctx.Deadline() // foreign code: not under mu
 	ts.mu.Lock()
 	ts.noticeInput()
+	if patience != never {
+		patience += ts.now().Mono // a start that is put off again and again is not waited for longer
+	}
 	for {
 		now := ts.now()
 		ts.noteRead(now)
@@ -183,7 +186,7 @@ func (ts *TokenSource) obtain(ctx context.Context, patience time.Duration) (*Tok
 }
 
 // impatient returns the error of a caller who does not wait for a flight that
-// starts at until, or nil.
+// starts at until, or nil. Its patience lasts until then.
 func (ts *TokenSource) impatient(end time.Time, ends bool, now clock.Instant, until, patience time.Duration, why error) error {
 	hard := ts.rare != nil && ts.rare.final && why != error(errPaused)
 	if errors.Is(why, ErrInteractionRequired) || hard {
@@ -192,7 +195,7 @@ func (ts *TokenSource) impatient(end time.Time, ends bool, now clock.Instant, un
 	if patience == never {
 		return nil
 	}
-	if until == never || until-now.Mono > patience {
+	if until > patience {
 		return ts.refusal(now, until, why)
 	}
 	if ends && ts.set.hub.clock.Until(end) < until-now.Mono {
