@@ -152,9 +152,9 @@ func (m *model) sameAs(c *call) bool {
 	return false
 }
 
-// brings reports whether a token brings a new refresh token.
-func (m *model) brings(tok *renew.Token) bool {
-	return !tok.Refresh.IsZero() && (m.tok == nil || !m.tok.Refresh.Equal(tok.Refresh))
+// brings reports whether a call brings a refresh token that was not there when it began.
+func (c *call) brings() bool {
+	return !c.tok.Refresh.IsZero() && (c.was == nil || !c.was.Refresh.Equal(c.tok.Refresh))
 }
 
 // servedOf returns for how long a token serves; false when its expiry came before its request.

@@ -353,7 +353,7 @@ func (o *oracle) settle(t *tenant, c *call, v verdict, now clock.Instant) {
 		t.flight.owing, t.flight.same = t.owing, t.same
 		return
 	}
-	if t.brings(c.tok) && o.w.setup.rotated {
+	if c.brings() && o.w.setup.rotated {
 		t.candidate = c
 		return
 	}
@@ -521,14 +521,14 @@ func (o *oracle) late(t *tenant, c *call, now clock.Instant) {
 	if t.tok != nil && c.tok.Value.Equal(t.tok.Value) {
 		return
 	}
-	if t.brings(c.tok) && o.w.setup.rotated || o.grace(now.Mono) {
+	if c.brings() && o.w.setup.rotated || o.grace(now.Mono) {
 		// Its hook is refused, for nobody waits; it may be held, and published by a flight without a call.
 		o.doubt(t)
 		t.blind = true
 		return
 	}
 	if t.serving {
-		if t.brings(c.tok) {
+		if c.brings() {
 			o.doubt(t) // it may be held, for its refresh token
 			t.blind = true
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	flagN       = flag.Int("sim.n", 3000, "how many histories to play")
+	flagN       = flag.Int("sim.n", histories, "how many histories to play")
 	flagSeed    = flag.Uint64("sim.seed", 1, "the seed of the first history; the others follow")
 	flagHistory = flag.String("sim.history", "", "play this history, in hexadecimal, and no other")
 )
