@@ -65,8 +65,10 @@ func TestR18_Defaults(t *testing.T) {
 			t.Errorf("default = %d in %v, want 4 in 10m", b.Left(0), b.Span())
 		}
 	}
-	if got := (&budget.Budget{Window: time.Second}).Span(); got != time.Second {
-		t.Errorf("Span = %v, want 1s", got)
+	for _, window := range []time.Duration{1, time.Second} { // the least there is, too
+		if got := (&budget.Budget{Window: window}).Span(); got != window {
+			t.Errorf("Span = %v, want %v", got, window)
+		}
 	}
 	if got := unsafe.Sizeof(budget.Budget{}); got > 64 {
 		t.Errorf("a Budget has %d bytes, want at most 64", got)
@@ -138,6 +140,40 @@ func TestR19_ChargeBeyondTheUnits(t *testing.T) {
 	b.Release()
 	answers(t, b, time.Hour+1, 0, time.Hour+time.Minute)
 	answers(t, b, time.Hour+time.Minute, 2, time.Hour+time.Minute)
+}
+
+// heapWith returns the bytes that live on the heap while b does.
+func heapWith(b *budget.Budget) int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	runtime.KeepAlive(b)
+	return int64(m.HeapAlloc)
+}
+
+// A Budget keeps no more stamps than Units, however many are charged within one
+// window, and no memory when the window is empty.
+func TestR18_Memory(t *testing.T) {
+	const many, bytes = 1_000_000, 8_000_000 // of that many stamps
+	b := &budget.Budget{}
+	empty := heapWith(b)
+	for range many {
+		b.Charge(0, 1)
+	}
+	if got := heapWith(b) - empty; got > bytes/2 {
+		t.Errorf("%d units charged to a Budget of %d hold %d bytes", many, budget.DefaultUnits, got)
+	}
+	answers(t, b, 0, 0, budget.DefaultWindow)
+
+	b = &budget.Budget{Units: many}
+	b.Charge(0, many)
+	if got := heapWith(b) - empty; got < bytes/2 {
+		t.Fatalf("%d stamps hold %d bytes: what follows proves nothing", many, got)
+	}
+	answers(t, b, budget.DefaultWindow, many, budget.DefaultWindow)
+	if got := heapWith(b) - empty; got > bytes/2 {
+		t.Errorf("%d bytes are held when all stamps have left the window", got)
+	}
 }
 
 // A goroutine that read the time before another one frees nothing by it, and

@@ -41,6 +41,7 @@ func TestR20_Rates(t *testing.T) {
 		wantPause time.Duration
 	}{
 		{budget.Rate{}, 100, 20 * time.Millisecond},
+		{budget.Rate{}, budget.DefaultBurst, time.Second / budget.DefaultPerSecond},
 		{budget.Rate{PerSecond: 50, Burst: 1}, 1, 20 * time.Millisecond},
 		{budget.Rate{Burst: 3}, 3, 20 * time.Millisecond},
 		{budget.Rate{PerSecond: 10}, 20, 100 * time.Millisecond},
@@ -65,7 +66,10 @@ func TestR20_Rates(t *testing.T) {
 }
 
 func TestR20_NoLimit(t *testing.T) {
-	for _, r := range []budget.Rate{{PerSecond: -1}, {PerSecond: -1, Burst: 1}, {PerSecond: math.Inf(1)}} {
+	for _, r := range []budget.Rate{
+		{PerSecond: -1}, {PerSecond: -1, Burst: 1}, {PerSecond: math.Inf(1)},
+		{PerSecond: math.MaxFloat64}, {PerSecond: 1e300}, // a limit, and its burst is more than an int holds
+	} {
 		p := budget.NewPacer(r)
 		for i := range 1000 {
 			if at := p.Urgent(7); at != 7 {
@@ -96,6 +100,38 @@ func TestR20_HardlyEver(t *testing.T) {
 	p.Urgent(time.Hour)
 	if at, ok := p.Scheduled(time.Hour, false); at != math.MaxInt64 || ok {
 		t.Errorf("Scheduled after Urgent = %v, %v, want the end of time", at, ok)
+	}
+}
+
+// Starts are exact to the nanosecond, also where they are one nanosecond apart.
+func TestR20_ANanosecondApart(t *testing.T) {
+	p := budget.NewPacer(budget.Rate{PerSecond: 1e9, Burst: 1})
+	for i := range time.Duration(3) {
+		if at := p.Urgent(0); at != i {
+			t.Errorf("start %d = %v, want %v", i, at, i)
+		}
+	}
+	p = budget.NewPacer(budget.Rate{PerSecond: 1e9, Burst: 1})
+	p.Urgent(0)
+	if at, ok := p.Scheduled(0, false); at != 1 || ok {
+		t.Errorf("Scheduled = %v, %v, want 1ns, false", at, ok)
+	}
+	if at, ok := p.Scheduled(1, true); at != 1 || !ok {
+		t.Errorf("at that time: %v, %v, want 1ns, true", at, ok)
+	}
+}
+
+// A caller whose reading is old starts at once where there is a token: the time it
+// gets is its own reading, for which no timer is set.
+func TestR20_StaleReadingsStartAtOnce(t *testing.T) {
+	p := budget.NewPacer(budget.Rate{PerSecond: 1, Burst: 3})
+	p.Urgent(time.Second)
+	const stale = time.Second - time.Millisecond
+	if at := p.Urgent(stale); at != stale {
+		t.Errorf("Urgent = %v, want %v", at, stale)
+	}
+	if at, ok := p.Scheduled(stale, false); at != stale || !ok {
+		t.Errorf("Scheduled = %v, %v, want %v, true", at, ok, stale)
 	}
 }
 
