@@ -832,6 +832,35 @@ func TestR11_SameValueWithAnotherEnd(t *testing.T) {
 	}
 }
 
+func TestR11_SameValueWithoutAnEnd(t *testing.T) {
+	// Where the token in service has no end, the same value again is asked for once more after ReissueEvery, and without that never.
+	synctest.Test(t, func(t *testing.T) {
+		s := scriptOf(returns(&Token{Value: NewSecret("a")}, nil))
+		ts := open(t, s, Config{ReissueEvery: 10 * time.Minute, Rand: same(0.5)})
+		must(t, ts)
+		time.Sleep(time.Hour)
+		require.Equal(t, 7, s.count())
+		for _, p := range s.pauses() {
+			assert.Equal(t, 9*time.Minute+30*time.Second, p)
+		}
+		next := ts.Status()
+		assert.Equal(t, ActionReissue, next.Next)
+		assert.WithinDuration(t, s.call(7).at.Add(9*time.Minute+30*time.Second), next.NextAt, 0)
+		assert.EqualValues(t, 1, next.Generation)
+		assert.Zero(t, next.Failed)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := scriptOf(func(context.Context, int) (*Token, error) {
+			return &Token{Value: NewSecret("a"), ReissueAt: time.Now().Add(time.Minute)}, nil
+		})
+		ts := open(t, s, Config{})
+		must(t, ts)
+		time.Sleep(24 * time.Hour)
+		assert.Equal(t, 2, s.count(), "the hint was followed once")
+		assert.Equal(t, ActionNone, ts.Status().Next)
+	})
+}
+
 func TestR11_SameValueAfterTheDeadline(t *testing.T) {
 	// The token that left service is not published again because the Source returned it once more; it is asked again 1 s later at the earliest.
 	synctest.Test(t, func(t *testing.T) {

@@ -71,6 +71,7 @@ func TestR12_Lifetime(t *testing.T) {
 		{"life", Token{Life: time.Minute}, lifetime{time.Minute, false}, ""},
 		{"life over expiry", Token{Life: time.Minute, Expiry: at(time.Hour)}, lifetime{time.Minute, false}, ""},
 		{"expiry", Token{Expiry: at(time.Hour)}, lifetime{time.Hour, false}, ""},
+		{"an expiry as soon as there is", Token{Expiry: at(1)}, lifetime{1, false}, ""},
 		{"neither", Token{}, lifetime{}, ""},
 		{"expired by the wall alone", Token{Life: time.Minute, Expiry: at(-time.Hour)}, lifetime{time.Minute, true}, ""},
 		{"expired on its way by the wall alone", Token{Life: time.Minute, Expiry: at(time.Second)}, lifetime{time.Minute, true}, ""},
@@ -89,6 +90,25 @@ func TestR12_Lifetime(t *testing.T) {
 				assert.ErrorContains(t, err, c.err)
 			}
 		})
+	}
+}
+
+func TestR2_Leeway(t *testing.T) {
+	// The leeway is what was configured, but no more than half the life; none where that is negative; else a twentieth of the life, from 0.1 s (for lives under a second: less) to 10 s.
+	const ms = time.Millisecond
+	for _, c := range []struct{ configured, life, want time.Duration }{
+		{0, time.Hour, 10 * time.Second},
+		{0, 200 * time.Second, 10 * time.Second},
+		{0, 199 * time.Second, 9950 * ms},
+		{0, 2 * time.Second, 100 * ms},
+		{0, time.Second, 100 * ms},
+		{0, time.Second - 20, 50*ms - 1},
+		{1, time.Hour, 1},
+		{time.Minute, time.Hour, time.Minute},
+		{time.Minute, 90 * time.Second, 45 * time.Second},
+		{-1, time.Hour, 0},
+	} {
+		assert.Equal(t, c.want, leewayOf(c.configured, c.life), "Leeway %v, life %v", c.configured, c.life)
 	}
 }
 
@@ -273,6 +293,8 @@ func TestR13_WhatAnErrorMeans(t *testing.T) {
 		{"hostname", x509.HostnameError{Certificate: &x509.Certificate{}}, IssueError{Unsent: true}, false, false},
 		{"not TLS", tls.RecordHeaderError{Msg: "first record"}, IssueError{Unsent: true}, false, false},
 		{"dial, within an IssueError", &IssueError{Kind: Transient, Err: faultDial}, IssueError{Unsent: true}, false, false},
+		{"dial, in a URL, within an IssueError", in(IssueError{Err: &url.Error{Op: "Post", URL: secret, Err: faultDial}}), IssueError{Unsent: true, Host: "issuer.example:8443"}, false, false},
+		{"a host and a URL", in(IssueError{Host: "its own", Err: &url.Error{Op: "Post", URL: secret, Err: faultReset}}), IssueError{Host: "its own"}, false, true},
 		{"408", in(IssueError{Status: 408}), IssueError{}, false, true},
 		{"500", in(IssueError{Status: 500}), IssueError{}, false, false},
 		{"503", in(IssueError{Status: 503}), IssueError{}, false, false},
@@ -312,6 +334,28 @@ func TestR13_WhatAnErrorMeans(t *testing.T) {
 		assert.NotZero(t, its.NextAttempt, "an error that the Source may share is not written")
 		assert.ErrorIs(t, f, its.Err)
 	})
+}
+
+func TestR18_AnotherSourcesFailureIsTransient(t *testing.T) {
+	// The failure of another TokenSource, whatever it was, is a transient one of this Source, which has sent nothing; it is kept as the cause.
+	for name, err := range map[string]error{
+		"its budget is spent":                     &BudgetError{Name: "other", Err: forGood},
+		"its budget is spent, none knows by what": &BudgetError{Name: "other"},
+		"refused":       &IssueError{Source: "other", Kind: Refused, Permanent: true, relayed: true},
+		"throttled":     &IssueError{Source: "other", Kind: Throttled, Status: 429, RetryAfter: time.Hour, relayed: true},
+		"hung":          fmt.Errorf("other: %w", ErrHung),
+		"hung, and why": fmt.Errorf("%w: %w", ErrHung, forGood),
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := fmt.Errorf("the subject token: %w", err)
+			f := classify(err, "a source")
+			assert.Equal(t, &IssueError{Source: "a source", Kind: Transient, Unsent: true, Err: err}, f.IssueError)
+			assert.False(t, f.interaction)
+			assert.False(t, f.final())
+			assert.False(t, f.judged())
+			assert.Zero(t, f.refusals())
+		})
+	}
 }
 
 // outage is a Source whose issuer is away until then.
@@ -556,6 +600,14 @@ func TestR14_RefusedTwiceIsOffForAWindow(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		assert.Regexp(t, "^R", s.steps()[calls:], "Reset: Reissue is tried again")
 	})
+}
+
+func TestR14_OffFor(t *testing.T) {
+	// The first refusal in a row costs nothing; the second one window, and each further one twice as long, up to a day.
+	const window, day = 10 * time.Minute, 24 * time.Hour
+	for n, want := range map[int]time.Duration{1: 0, 2: window, 3: 2 * window, 4: 4 * window, 9: 128 * window, 10: day, 1 << 40: day} {
+		assert.Equal(t, want, reissueOffFor(n, window), "refusal %d", n)
+	}
 }
 
 func TestR14_RefusedOnceIsNotOff(t *testing.T) {
