@@ -296,6 +296,8 @@ func TestR13_WhatAnErrorMeans(t *testing.T) {
 		{"dial, in a URL, within an IssueError", in(IssueError{Err: &url.Error{Op: "Post", URL: secret, Err: faultDial}}), IssueError{Unsent: true, Host: "issuer.example:8443"}, false, false},
 		{"a host and a URL", in(IssueError{Host: "its own", Err: &url.Error{Op: "Post", URL: secret, Err: faultReset}}), IssueError{Host: "its own"}, false, true},
 		{"408", in(IssueError{Status: 408}), IssueError{}, false, true},
+		{"429, by a Source that calls it transient", in(IssueError{Status: 429}), IssueError{}, false, false},
+		{"499", in(IssueError{Status: 499}), IssueError{}, false, true},
 		{"500", in(IssueError{Status: 500}), IssueError{}, false, false},
 		{"503", in(IssueError{Status: 503}), IssueError{}, false, false},
 		{"temporarily_unavailable", in(IssueError{Status: 400, Code: "temporarily_unavailable"}), IssueError{}, false, true},
