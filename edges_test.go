@@ -561,6 +561,7 @@ func TestR4_PatienceIsNotRenewed(t *testing.T) {
 		pause := failsWith(&IssueError{Kind: Throttled, Status: 503, RetryAfter: 20 * time.Second})
 		later := adopt(t, m, "later", scriptOf(slow(15*time.Second, pause), gives(time.Hour)), Config{})
 		first := ask(func() (*Token, error) { return later.Token(t.Context()) })
+		require.False(t, first.done())
 		now := adopt(t, m, "now", scriptOf(pause, gives(time.Hour)), Config{})
 		_, err := now.Token(t.Context())
 		require.Error(t, err)
@@ -572,5 +573,31 @@ func TestR4_PatienceIsNotRenewed(t *testing.T) {
 		assert.Equal(t, 20*time.Second, caller.took)
 		assert.Equal(t, 14*time.Second, time.Until(issueErrorIn(t, caller.err).NextAttempt))
 		time.Sleep(time.Minute)
+	})
+}
+
+func TestR22_RestoredOnlyWithinTheWindow(t *testing.T) {
+	// A Reject that may try again what was refused for good waits through a pause that the endpoint asks for; it is not
+	// told that a budget is spent which is not.
+	synctest.Test(t, func(t *testing.T) {
+		m := manage(t, Config{Endpoint: "https://issuer.example"})
+		src := scriptOf(gives(time.Hour), failsWith(forGood), gives(time.Hour))
+		ts := adopt(t, m, "ts", src, Config{})
+		tok := must(t, ts)
+		_, err := ts.Reject(t.Context(), tok)
+		assert.Equal(t, forGood.Code, issueErrorIn(t, err).Code)
+		_, err = ts.Reject(t.Context(), tok)
+		assert.Equal(t, 10*time.Minute, time.Until(issueErrorIn(t, err).NextAttempt), "it is in service, and cannot be replaced")
+		time.Sleep(12 * time.Minute)
+		busy := adopt(t, m, "busy", scriptOf(failsWith(&IssueError{Kind: Throttled, Status: 503, RetryAfter: time.Second}), gives(time.Hour)), Config{})
+		_, err = busy.Token(t.Context())
+		require.Error(t, err)
+		a := ask(func() (*Token, error) { return ts.Reject(t.Context(), tok) })
+		require.False(t, a.done())
+		ts.Status()
+		time.Sleep(time.Second)
+		require.True(t, a.done())
+		require.NoError(t, a.err)
+		assert.Equal(t, uint64(2), a.tok.Generation())
 	})
 }

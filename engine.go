@@ -199,8 +199,8 @@ func (ts *TokenSource) restore(now clock.Instant) {
 		return
 	}
 	if ts.rare.final {
-		if until, _ := ts.blocked(now, true); until <= now.Mono {
-			return // a caller may try now, and is about to
+		if now.Mono >= ts.retryAt() {
+			return // a caller may try, and is about to
 		}
 	} else if !ts.spent(now) {
 		return
@@ -243,7 +243,10 @@ func (ts *TokenSource) blocked(now clock.Instant, byCaller bool) (until time.Dur
 	case !r.final:
 		until, why = max(until, ts.next), r.err
 	case byCaller:
-		until, why = max(until, r.at+min(ts.budget().Span(), maxLife)), r.err
+		why = errPaused
+		if at := ts.retryAt(); at > until {
+			until, why = at, r.err
+		}
 	default:
 		until, why = never, r.err
 	}
@@ -257,6 +260,11 @@ func (ts *TokenSource) blocked(now clock.Instant, byCaller bool) (until time.Dur
 		}
 	}
 	return until, why
+}
+
+// retryAt returns from when on a caller may try again what was refused for good (R23).
+func (ts *TokenSource) retryAt() time.Duration {
+	return ts.rare.at + min(ts.budget().Span(), maxLife)
 }
 
 // canReissue reports whether the next attempt trades a token instead of

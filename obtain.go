@@ -76,10 +76,14 @@ func (ts *TokenSource) Reject(ctx context.Context, t *Token) (*Token, error) {
 		got, err = ts.obtain(ctx, ts.set.flightTimeout)
 	}
 	if err == nil && got.is(t) {
-		// It is in service still, or again: the budget is spent.
+		// It is in service still, or again: it cannot be replaced.
 		ts.mu.Lock()
 		defer ts.mu.Unlock()
-		return nil, ts.budgetError(ts.now())
+		now := ts.now()
+		if until, why := ts.blocked(now, true); !ts.spent(now) && why != nil {
+			return nil, ts.refusal(now, until, why)
+		}
+		return nil, ts.budgetError(now)
 	}
 	return got, err
 }
@@ -104,7 +108,7 @@ func (ts *TokenSource) reject(now clock.Instant) error {
 		}
 	} else {
 		until, why := ts.blocked(now, true)
-		if until == never || ts.rare != nil && ts.rare.final && until > now.Mono {
+		if until == never || ts.rare != nil && ts.rare.final && now.Mono < ts.retryAt() {
 			return ts.refusal(now, until, why)
 		}
 		if spent {
