@@ -890,3 +890,102 @@ func TestR11_SameValueAfterAReject(t *testing.T) {
 		assert.Equal(t, 2, s.count())
 	})
 }
+
+func TestR31_WhatASourceIsCalled(t *testing.T) {
+	// An error names its Source: as that describes itself, else by its type.
+	described := scriptOf(failsWith(errors.New("no")))
+	described.traits.Name = "mine"
+	for want, src := range map[string]Source{
+		"mine":             described,
+		"*renew.script":    scriptOf(failsWith(errors.New("no"))),
+		"renew.SourceFunc": SourceFunc(func(context.Context) (*Token, error) { return nil, errors.New("no") }),
+	} {
+		bubble(t, want, func(t *testing.T) {
+			_, err := open(t, src, Config{}).Token(t.Context())
+			assert.Equal(t, want, issueErrorIn(t, err).Source)
+		})
+	}
+}
+
+func TestR10_APanicKeepsItsStack(t *testing.T) {
+	// A panic of the Source keeps the stack that led to it, and its value's type.
+	synctest.Test(t, func(t *testing.T) {
+		_, err := open(t, scriptOf(func(context.Context, int) (*Token, error) { panic("no") }), Config{}).Token(t.Context())
+		panicked, ok := errors.AsType[*PanicError](err)
+		require.True(t, ok)
+		assert.Contains(t, string(panicked.Stack), "TestR10_APanicKeepsItsStack")
+		assert.Equal(t, "string", panicked.Type)
+	})
+}
+
+func TestR7_ATimeoutSaysHowLong(t *testing.T) {
+	// The error of a flight that was too slow says after how long it was ended.
+	synctest.Test(t, func(t *testing.T) {
+		_, err := open(t, scriptOf(deaf(10*time.Second, gives(time.Hour))), Config{FlightTimeout: 7 * time.Second}).Token(t.Context())
+		assert.ErrorContains(t, err, "timed out after 7s")
+	})
+}
+
+func TestR31_ALateResultWaitsForRotated(t *testing.T) {
+	// While Rotated fails the result of an abandoned call is not published either, though nothing is in service; it is kept.
+	synctest.Test(t, func(t *testing.T) {
+		var mended atomic.Bool
+		s := scriptOf(deaf(40*time.Second, givesRefresh(time.Hour)), fails(Transient))
+		ts := open(t, s, Config{Hooks: Hooks{Rotated: func(context.Context, string, *Token) error {
+			if mended.Load() {
+				return nil
+			}
+			return errors.New("disk full")
+		}}})
+		_, err := ts.Token(t.Context())
+		require.Error(t, err)
+		time.Sleep(5 * time.Minute)
+		require.Zero(t, ts.Status().Abandoned, "it has come")
+		assert.Nil(t, ts.cur.Load())
+		assert.Zero(t, ts.Status().Generation)
+		calls := s.count()
+		mended.Store(true)
+		time.Sleep(time.Minute)
+		assert.Equal(t, "token-1", must(t, ts).Value.Reveal())
+		assert.Equal(t, calls, s.count())
+	})
+}
+
+func TestR31_RotatedIsNotAskedPastTheDeadline(t *testing.T) {
+	// A token that Rotated holds back until its deadline is given up: the Source is asked for another.
+	synctest.Test(t, func(t *testing.T) {
+		s := scriptOf(givesRefresh(time.Minute))
+		ts := open(t, s, Config{Hooks: Hooks{Rotated: func(_ context.Context, _ string, tok *Token) error {
+			n := 0
+			_, _ = fmt.Sscanf(tok.Value.Reveal(), "token-%d", &n)
+			assert.Less(t, time.Since(s.call(n).at), time.Minute-3*time.Second, "token-%d", n)
+			if n < 3 {
+				return errors.New("disk full")
+			}
+			return nil
+		}}})
+		_, err := ts.Token(t.Context())
+		require.Error(t, err)
+		time.Sleep(3 * time.Minute)
+		assert.GreaterOrEqual(t, s.count(), 3)
+		assert.NotZero(t, ts.Status().Generation)
+	})
+}
+
+func TestR20_ThrottledWithoutAPauseOutlastsAReject(t *testing.T) {
+	// After a 429 that names no pause nothing is sent for as long as a pause without a token may last, also for a caller who rejects the token in service.
+	synctest.Test(t, func(t *testing.T) {
+		s := scriptOf(gives(time.Hour), fails(Throttled), gives(time.Hour))
+		ts := open(t, s, Config{Rand: same(0.5)})
+		first := must(t, ts)
+		time.Sleep(42 * time.Minute)
+		synctest.Wait()
+		require.Equal(t, 2, s.count())
+		caller := ask(func() (*Token, error) { return ts.Reject(t.Context(), first) })
+		require.False(t, caller.done())
+		time.Sleep(coldMost)
+		require.True(t, caller.done())
+		assert.NoError(t, caller.err)
+		assert.Equal(t, coldMost, s.pauses()[1])
+	})
+}
