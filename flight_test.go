@@ -989,3 +989,101 @@ func TestR20_ThrottledWithoutAPauseOutlastsAReject(t *testing.T) {
 		assert.Equal(t, coldMost, s.pauses()[1])
 	})
 }
+
+func TestR7_ARefusedReissueLeavesTheLoginToACaller(t *testing.T) {
+	// Where a person may log in, a refused Reissue is not the last word, whatever the Source called it: the next caller without a token starts the login.
+	for name, refused := range map[string]reply{"refused": fails(Refused), "for good": failsWith(forGood)} {
+		bubble(t, name, func(t *testing.T) {
+			s := reissuing{scriptOf(givesRefresh(time.Hour)), []reply{refused}}
+			s.traits.Interactive = true
+			ts := open(t, s, Config{Interactive: true, Rand: same(0.5)})
+			first := must(t, ts)
+			time.Sleep(43 * time.Minute)
+			require.Equal(t, "IR", s.steps())
+			_, err := ts.Reject(t.Context(), first)
+			require.NoError(t, err)
+			assert.Equal(t, "IRI", s.steps())
+		})
+	}
+}
+
+func TestR9_NoPersonIsAskedTwiceInAFlight(t *testing.T) {
+	// Where the Issue after a lost Reissue says that it needs a person, the flight ends: it is not asked again.
+	synctest.Test(t, func(t *testing.T) {
+		s := reissuing{scriptOf(givesRefresh(time.Hour), failsWith(ErrInteractionRequired)), []reply{failsWith(faultReset), givesRefresh(time.Hour)}}
+		ts := open(t, s, Config{Rand: same(0.5)})
+		bad := must(t, ts)
+		_, err := ts.Reject(t.Context(), bad)
+		require.Error(t, err)
+		assert.Equal(t, "IRI", s.steps())
+	})
+}
+
+func TestR31_RotatedAloneIsAskedAgain(t *testing.T) {
+	// When Rotated fails for the token of the Issue that followed a lost Reissue, Rotated is asked again, and not the Source.
+	synctest.Test(t, func(t *testing.T) {
+		s := reissuing{scriptOf(givesRefresh(time.Hour)), []reply{failsWith(faultReset)}}
+		failed := false
+		ts := open(t, s, Config{Hooks: Hooks{Rotated: func(_ context.Context, _ string, tok *Token) error {
+			if tok.Value.Reveal() == "token-3" && !failed {
+				failed = true
+				return errors.New("disk full")
+			}
+			return nil
+		}}})
+		tok, err := ts.Reject(t.Context(), must(t, ts))
+		require.NoError(t, err)
+		assert.True(t, failed)
+		assert.Equal(t, "token-3", tok.Value.Reveal())
+		assert.Equal(t, "IRI", s.steps())
+	})
+}
+
+func TestR13_RotatedIsNotHurried(t *testing.T) {
+	// When Rotated fails after a Reissue while the old token serves, it is asked again after the pause of a token in service.
+	synctest.Test(t, func(t *testing.T) {
+		var asked []time.Time
+		s := reissuing{scriptOf(givesRefresh(time.Hour)), []reply{givesRefresh(time.Hour)}}
+		ts := open(t, s, Config{Rand: same(0.5), Hooks: Hooks{Rotated: func(_ context.Context, _ string, tok *Token) error {
+			if tok.Value.Reveal() == "token-1" {
+				return nil
+			}
+			if asked = append(asked, time.Now()); len(asked) == 1 {
+				return errors.New("disk full")
+			}
+			return nil
+		}}})
+		must(t, ts)
+		time.Sleep(50 * time.Minute)
+		require.Len(t, asked, 2)
+		left := time.Hour - 10*time.Second - 42*time.Minute
+		assert.InDelta(t, left/8, asked[1].Sub(asked[0]), float64(time.Microsecond))
+	})
+}
+
+func TestR20_OldPlacesLapse(t *testing.T) {
+	// Places at an endpoint whose callers have left do not add up to a burst: callers who come later take new ones.
+	synctest.Test(t, func(t *testing.T) {
+		m := manage(t, Config{Endpoint: "https://issuer.example", Rate: budget.Rate{PerSecond: 1, Burst: 1}})
+		s := scriptOf(gives(0))
+		var all []*TokenSource
+		for i := range 10 {
+			ts := adopt(t, m, fmt.Sprint(i), SourceFunc(s.Issue), Config{})
+			all = append(all, ts)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			_, err := ts.Token(ctx)
+			cancel()
+			require.Equal(t, i > 0, err != nil, "%v", err)
+		}
+		time.Sleep(time.Minute)
+		before := s.count()
+		for _, ts := range all {
+			ask(func() (*Token, error) { return ts.Token(t.Context()) })
+		}
+		time.Sleep(time.Second / 2)
+		synctest.Wait()
+		assert.LessOrEqual(t, s.count()-before, 1)
+		time.Sleep(time.Minute)
+		assert.Equal(t, 10, s.count())
+	})
+}

@@ -30,6 +30,9 @@ func (o *oracle) rest(t *tenant, now clock.Instant) {
 		o.broken("R7", "%s: a flight runs for %v", t.name, now.Mono-t.flight.began.Mono)
 	}
 	o.restore(t, now)
+	if t.unsure {
+		return
+	}
 	if t.serving && !o.grace(now.Mono) {
 		for _, c := range t.pending {
 			if c.verb != reject {
@@ -107,6 +110,7 @@ func (o *oracle) restore(t *tenant, now clock.Instant) {
 		}
 	} else if t.ledger.shared || t.ledger.unsure { // another one may have spent it, and this one may not know
 		o.doubt(t)
+		o.resync(t)
 		return
 	} else if t.ledger.free(now.Mono) {
 		return
