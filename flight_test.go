@@ -1019,6 +1019,32 @@ func TestR9_NoPersonIsAskedTwiceInAFlight(t *testing.T) {
 	})
 }
 
+func TestR9_InteractiveTriesAReissueAgain(t *testing.T) {
+	// Where Issue needs a person, a Reissue that was never sent is tried again within the flight, as anywhere.
+	synctest.Test(t, func(t *testing.T) {
+		s := reissuing{scriptOf(givesRefresh(time.Hour)), []reply{failsWith(faultDial), givesRefresh(time.Hour)}}
+		s.traits.Interactive = true
+		ts := open(t, s, Config{Interactive: true})
+		_, err := ts.Reject(t.Context(), must(t, ts))
+		assert.NoError(t, err)
+		assert.Equal(t, "IRR", s.steps())
+	})
+}
+
+func TestR7_TheFaultOfTheReissueIsTold(t *testing.T) {
+	// When the Issue after a refused Reissue says that it needs a person, callers hear why the Reissue was refused.
+	synctest.Test(t, func(t *testing.T) {
+		s := reissuing{
+			scriptOf(givesRefresh(time.Hour), failsWith(ErrInteractionRequired)),
+			[]reply{failsWith(&IssueError{Source: "script", Kind: Refused, Code: "invalid_grant"})},
+		}
+		ts := open(t, s, Config{})
+		_, err := ts.Reject(t.Context(), must(t, ts))
+		assert.Equal(t, "invalid_grant", issueErrorIn(t, err).Code)
+		assert.Equal(t, "IRI", s.steps())
+	})
+}
+
 func TestR31_RotatedAloneIsAskedAgain(t *testing.T) {
 	// When Rotated fails for the token of the Issue that followed a lost Reissue, Rotated is asked again, and not the Source.
 	synctest.Test(t, func(t *testing.T) {
