@@ -216,7 +216,7 @@ func (ts *TokenSource) forgive(by step) {
 	if r == nil {
 		return
 	}
-	keep := rare{abandoned: r.abandoned, allowance: r.allowance, readAt: r.readAt, budget: r.budget, lane: r.lane, idle: r.idle, revoked: r.revoked}
+	keep := rare{abandoned: r.abandoned, allowance: r.allowance, readAt: r.readAt, budget: r.budget, lane: r.lane, idle: r.idle}
 	if by != reissue {
 		keep.refused, keep.reissueOff = r.refused, r.reissueOff
 	}

@@ -167,7 +167,7 @@ func reissueOffFor(n int, window time.Duration) time.Duration {
 	}
 	off := window
 	for range min(n-2, 32) {
-		off = min(2*off, 24*time.Hour)
+		off = min(2*off, max(window, 24*time.Hour))
 	}
 	return off
 }

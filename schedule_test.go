@@ -610,6 +610,7 @@ func TestR14_OffFor(t *testing.T) {
 	for n, want := range map[int]time.Duration{1: 0, 2: window, 3: 2 * window, 4: 4 * window, 9: 128 * window, 10: day, 1 << 40: day} {
 		assert.Equal(t, want, reissueOffFor(n, window), "refusal %d", n)
 	}
+	assert.Equal(t, 2*day, reissueOffFor(3, 2*day), "a window of two days is not cut to one")
 }
 
 func TestR14_RefusedOnceIsNotOff(t *testing.T) {

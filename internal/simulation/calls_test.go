@@ -105,7 +105,7 @@ func (o *oracle) first(t *tenant, c *call, now clock.Instant) {
 			o.broken("R14", "%s: an Issue where Reissue was possible", t.name)
 		}
 	}
-	t.flight = &flight{ctx: c.ctx, began: now, calls: []*call{c}, first: !t.failing}
+	t.flight = &flight{ctx: c.ctx, began: now, tried: t.held != nil, calls: []*call{c}, first: !t.failing}
 	t.force, t.booked = false, false
 	t.note(c)
 }

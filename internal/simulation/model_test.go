@@ -68,6 +68,7 @@ type model struct {
 type flight struct {
 	ctx      context.Context
 	began    clock.Instant
+	tried    bool // it may have begun before its first call, with the Rotated hook of a token that was held
 	calls    []*call
 	last     verdict // of the last call
 	first    bool    // nothing had failed when it began

@@ -142,7 +142,7 @@ func (o *oracle) timeouts(r record, now clock.Instant) {
 
 // timedOut settles a call whose context ended before it did.
 func (o *oracle) timedOut(t *tenant, c *call, now clock.Instant) {
-	if !t.closed && now.Mono < t.flight.began.Mono+o.w.setup.timeout {
+	if !t.closed && !t.flight.tried && now.Mono < t.flight.began.Mono+o.w.setup.timeout {
 		o.broken("R7", "%s: the context of a call ended %v after its flight began: %v", t.name, now.Mono-t.flight.began.Mono, context.Cause(c.ctx))
 	}
 	o.settle(t, c, verdict{judged: true}, now)
