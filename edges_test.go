@@ -601,3 +601,59 @@ func TestR22_RestoredOnlyWithinTheWindow(t *testing.T) {
 		assert.Equal(t, uint64(2), a.tok.Generation())
 	})
 }
+
+func TestR20_ARetryHeedsAPause(t *testing.T) {
+	// A further try within a flight waits for a pause that the endpoint has asked of another account meanwhile.
+	synctest.Test(t, func(t *testing.T) {
+		m := manage(t, Config{Endpoint: "https://issuer.example"})
+		src := scriptOf(slow(time.Second, fails(Transient)), gives(time.Hour))
+		a := ask(func() (*Token, error) { return adopt(t, m, "retries", src, Config{}).Token(t.Context()) })
+		require.False(t, a.done())
+		busy := adopt(t, m, "busy", scriptOf(failsWith(&IssueError{Kind: Throttled, Status: 503, RetryAfter: 10 * time.Second}), gives(time.Hour)), Config{})
+		_, err := busy.Token(t.Context())
+		require.Error(t, err)
+		time.Sleep(10 * time.Second)
+		require.True(t, a.done())
+		require.NoError(t, a.err)
+		assert.Equal(t, 10*time.Second, src.call(2).at.Sub(src.call(1).at))
+	})
+}
+
+func TestR8_NewerLateTokenIsHeld(t *testing.T) {
+	// Of two tokens that come late and wait for their Rotated hook, the one that was asked for later is kept.
+	synctest.Test(t, func(t *testing.T) {
+		var ok atomic.Bool
+		src := scriptOf(deaf(40*time.Second, givesRefresh(time.Hour)), deaf(40*time.Second, givesRefresh(time.Hour)), fails(Transient))
+		ts := open(t, src, Config{Hooks: Hooks{Rotated: func(context.Context, string, *Token) error {
+			if !ok.Load() {
+				return errors.New("disk full")
+			}
+			return nil
+		}}})
+		_, err := ts.Token(t.Context())
+		require.Error(t, err)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		ok.Store(true)
+		time.Sleep(time.Minute)
+		assert.Equal(t, "token-2", must(t, ts).Value.Reveal())
+	})
+}
+
+func TestR27_NothingIsRevokedBeforeClose(t *testing.T) {
+	// A token that comes late and is not wanted is dropped, and not revoked while the TokenSource is open.
+	synctest.Test(t, func(t *testing.T) {
+		src := revoker{actor: &actor{play: func(_ context.Context, n int, _ *Token) (*Token, error) {
+			if n == 1 {
+				time.Sleep(40 * time.Second) // whatever its ctx says
+			}
+			return tokenOf(n), nil
+		}}}
+		ts := start(t, src, Config{RevokeOnClose: true})
+		_, err := ts.Token(t.Context())
+		require.Error(t, err)
+		time.Sleep(time.Minute)
+		assert.Equal(t, "token-2", must(t, ts).Value.Reveal())
+		assert.Empty(t, src.taken())
+	})
+}
