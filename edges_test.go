@@ -565,7 +565,9 @@ func TestR4_PatienceIsNotRenewed(t *testing.T) {
 		now := adopt(t, m, "now", scriptOf(pause, gives(time.Hour)), Config{})
 		_, err := now.Token(t.Context())
 		require.Error(t, err)
-		caller := ask(func() (*Token, error) { return adopt(t, m, "caller", scriptOf(gives(time.Hour)), Config{}).Token(t.Context()) })
+		caller := ask(func() (*Token, error) {
+			return adopt(t, m, "caller", scriptOf(gives(time.Hour)), Config{}).Token(t.Context())
+		})
 		require.False(t, caller.done(), "20 s: it waits")
 		time.Sleep(21 * time.Second)
 		require.True(t, first.done())

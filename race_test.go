@@ -609,7 +609,7 @@ func TestR3_NoLockAcrossForeignCode(t *testing.T) {
 		var mu sync.Mutex // guards seen
 		var seen []string
 		look := func(where string) {
-			time.Sleep(1) // until everybody else stands still
+			time.Sleep(time.Nanosecond) // until everybody else stands still
 			mu.Lock()
 			defer mu.Unlock()
 			seen = append(seen, where)

@@ -104,14 +104,15 @@ func (o *oracle) restore(t *tenant, now clock.Instant) {
 	if !t.rejected || t.serving || !t.flight.over() || !t.owing || t.served > 0 && past(t.start, t.served, now) {
 		return
 	}
+	if t.ledger.shared || t.ledger.unsure || o.grace(now.Mono) { // the budget, or the clock, may have changed without its knowing
+		o.doubt(t)
+		o.resync(t)
+		return
+	}
 	if t.failing && t.fault.final() {
 		if now.Mono >= t.failedAt+t.ledger.window {
 			return
 		}
-	} else if t.ledger.shared || t.ledger.unsure { // another one may have spent it, and this one may not know
-		o.doubt(t)
-		o.resync(t)
-		return
 	} else if t.ledger.free(now.Mono) {
 		return
 	}
