@@ -1,0 +1,90 @@
+package oauth1
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+const formType = "application/x-www-form-urlencoded"
+
+// isForm reports whether a Content-Type says that the body is a form, whatever its charset.
+func isForm(contentType string) bool {
+	media, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(media), formType)
+}
+
+func hasBody(req *http.Request) bool { return req.Body != nil && req.Body != http.NoBody }
+
+// entity is what a signature needs of a request's body.
+type entity struct {
+	form string // the text of a form
+	hash string // oauth_body_hash
+}
+
+// readEntity reads what has to be read of the body, through GetBody.
+func (s *Signer) readEntity(req *http.Request) (entity, error) {
+	form := isForm(req.Header.Get("Content-Type"))
+	switch body := hasBody(req); {
+	case s.Placement == Body && !form && !s.startsForm(req):
+		return entity{}, errors.New("Placement is Body, and the request has no form to take the parameters: send a form, or set Placement to Header")
+	case !body:
+	case form && (s.Method != Plaintext || s.Placement == Body):
+		var text strings.Builder
+		err := readBody(req, &text)
+		return entity{form: text.String()}, err
+	case !form && s.BodyHash != NoBodyHash:
+		h := s.BodyHash.new()
+		err := readBody(req, h)
+		return entity{hash: base64.StdEncoding.EncodeToString(h.Sum(nil))}, err
+	}
+	return entity{}, nil
+}
+
+// startsForm reports whether a request without a body may be given a form.
+func (s *Signer) startsForm(req *http.Request) bool {
+	if hasBody(req) || req.Header.Get("Content-Type") != "" {
+		return false
+	}
+	return req.Method == http.MethodPost || req.Method == http.MethodPut || req.Method == http.MethodPatch
+}
+
+// readBody copies the body to w, and leaves req.Body alone.
+func readBody(req *http.Request, w io.Writer) error {
+	if req.GetBody == nil {
+		return errors.New("the signature covers the body, which can be read only once: set Request.GetBody (http.NewRequest does so for readers of bytes and strings)")
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return fmt.Errorf("the signature covers the body, and Request.GetBody failed: %w", err)
+	}
+	_, err = io.Copy(w, body)
+	if cerr := body.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("the signature covers the body, which could not be read: %w", err)
+	}
+	return nil
+}
+
+// replaceBody makes text the body of req, and closes the one that was.
+func replaceBody(req *http.Request, text string) {
+	if req.Body != nil {
+		_ = req.Body.Close() // nothing was read of it
+	}
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }
+	req.Body, _ = req.GetBody()
+	req.ContentLength, req.TransferEncoding = int64(len(text)), nil
+	if req.Header == nil {
+		req.Header = make(http.Header, 1)
+	}
+	if req.Header.Get("Content-Type") == "" {
+		req.Header.Set("Content-Type", formType)
+	}
+	// Where the caller stated a length, it was the old one's. net/http writes ContentLength.
+	req.Header.Del("Content-Length")
+}
