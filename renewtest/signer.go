@@ -273,9 +273,8 @@ func (k *signerKit) client() *http.Client {
 
 // outcome is what a client got.
 type outcome struct {
-	status  int
-	body    string
-	request *http.Request
+	status int
+	body   string
 }
 
 // send sends m, and returns the answer with its body read.
@@ -289,7 +288,7 @@ func (k *signerKit) send(c *http.Client, m *message) (outcome, error) {
 		}
 		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
-		a = outcome{resp.StatusCode, string(body), resp.Request}
+		a = outcome{resp.StatusCode, string(body)}
 		return err
 	})
 	return a, err

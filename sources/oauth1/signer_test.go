@@ -1,0 +1,408 @@
+package oauth1
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-f29168f7/renew"
+	"github.com/seed-f29168f7/renew/budget"
+	"github.com/seed-f29168f7/renew/clock"
+	"github.com/seed-f29168f7/renew/renewtest"
+)
+
+func secret(text string) renew.Secret { return renew.NewSecret(text) }
+
+func get(t *testing.T, link string) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, link, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req
+}
+
+// invalid checks that an error is of a request that cannot be signed, and what it says.
+func invalid(t *testing.T, err error, want string) {
+	t.Helper()
+	e, ok := errors.AsType[*renew.IssueError](err)
+	if !ok || e.Kind != renew.Invalid || !e.Permanent || !e.Unsent || e.Source != "oauth1" || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %#v %v, want one that says Invalid and %q", err, err, want)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := testKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromFunc := func(context.Context) (renew.Secret, error) { return secret("s"), nil }
+	tokenFunc := func(context.Context) (Credentials, error) { return Credentials{}, nil }
+	for field, set := range map[string]func(s *Signer){
+		"":                     func(*Signer) {},
+		"Signer.ClientKey":     func(s *Signer) { s.ClientKey = "" },
+		"Signer.Method":        func(s *Signer) { s.Method = Plaintext + 1 },
+		"Signer.Placement":     func(s *Signer) { s.Placement = Body + 1 },
+		"Signer.BodyHash":      func(s *Signer) { s.BodyHash = BodyHashSHA256 + 1 },
+		"Signer.BodyHash ":     func(s *Signer) { s.BodyHash, s.Method = BodyHashSHA1, Plaintext },
+		"Signer.ClientSecret":  func(s *Signer) { s.ClientSecret = renew.Secret{} },
+		"Signer.ClientSecret ": func(s *Signer) { s.ClientSecretFunc = fromFunc },
+		"Signer.ClientSecret  ": func(s *Signer) {
+			s.Method, s.PrivateKey = RSASHA1, NewKey(key)
+		},
+		"Signer.PrivateKey":    func(s *Signer) { s.PrivateKey = NewKey(key) },
+		"Signer.PrivateKey ":   func(s *Signer) { s.Method, s.ClientSecret = RSASHA256, renew.Secret{} },
+		"Signer.PrivateKey  ":  func(s *Signer) { s.Method, s.ClientSecret, s.PrivateKey = RSASHA256, renew.Secret{}, NewKey(curve) },
+		"Signer.PrivateKey   ": func(s *Signer) { s.Method, s.ClientSecret, s.PrivateKey = RSASHA256, renew.Secret{}, NewKey(nil) },
+		"Signer.TokenFunc":     func(s *Signer) { s.Token, s.TokenFunc = secret("t"), tokenFunc },
+		"Signer.TokenSecret":   func(s *Signer) { s.TokenSecret = secret("t") },
+		"Signer.Realm":         func(s *Signer) { s.Realm, s.Placement = "r", Query },
+		"Signer.Realm ":        func(s *Signer) { s.Realm = "a\r\nb" },
+		"Signer.Budget":        func(s *Signer) { s.Budget = &budget.Budget{Units: -1} },
+	} {
+		s := &Signer{ClientKey: "k", ClientSecret: secret("s")}
+		set(s)
+		err := s.Validate()
+		e, _ := errors.AsType[*renew.ConfigError](err)
+		if want := strings.TrimSpace(field); (err == nil) != (want == "") || want != "" && (e == nil || e.Field != want) {
+			t.Errorf("Validate = %v, want field %q", err, want)
+		}
+		if want := strings.TrimSpace(field); want != "" {
+			if _, err := s.Authenticate(get(t, "https://a.example/")); err == nil {
+				t.Errorf("%s: Authenticate signs with a Signer that Validate refuses", want)
+			}
+			if _, err := s.SignURL("GET", &url.URL{Scheme: "https", Host: "a.example"}); err == nil {
+				t.Errorf("%s: SignURL signs with a Signer that Validate refuses", want)
+			}
+		}
+	}
+	if (*Signer)(nil).Validate() == nil {
+		t.Error("a nil Signer is valid")
+	}
+}
+
+func TestParseKeyErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		"no key": "is not PEM",
+		"-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n": "another type",
+		"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n":       "cannot be read",
+	} {
+		if _, err := ParseKey(secret(text)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "AAAA") {
+			t.Errorf("ParseKey = %v, want %q", err, want)
+		}
+	}
+}
+
+// The nonce has 130 bits, in a form that strict servers take, and is another one each time.
+func TestNonce(t *testing.T) {
+	form := regexp.MustCompile(`oauth_nonce="([A-Z2-7]{26})"`)
+	seen := map[string]bool{}
+	s := testSigner(newProvider())
+	for range 100 {
+		req := get(t, "https://a.example/")
+		if _, err := s.Authenticate(req); err != nil {
+			t.Fatal(err)
+		}
+		m := form.FindStringSubmatch(req.Header.Get("Authorization"))
+		if m == nil || seen[m[1]] {
+			t.Fatalf("nonce in %s: want a new one of 26 letters and digits", req.Header.Get("Authorization"))
+		}
+		seen[m[1]] = true
+	}
+}
+
+func TestTwoLeggedHasNoToken(t *testing.T) {
+	s := &Signer{ClientKey: "k", ClientSecret: secret("s")}
+	req := get(t, "https://a.example/")
+	if _, err := s.Authenticate(req); err != nil || strings.Contains(req.Header.Get("Authorization"), "oauth_token") {
+		t.Errorf("header %s, %v; want no oauth_token", req.Header.Get("Authorization"), err)
+	}
+}
+
+func TestRealmIsQuoted(t *testing.T) {
+	s := &Signer{ClientKey: "k", ClientSecret: secret("s"), Realm: `a "b" \c`}
+	req := get(t, "https://a.example/")
+	if _, err := s.Authenticate(req); err != nil || !strings.HasPrefix(req.Header.Get("Authorization"), `OAuth realm="a \"b\" \\c", oauth_nonce=`) {
+		t.Errorf("header %s, %v", req.Header.Get("Authorization"), err)
+	}
+}
+
+// R29: what a signature covers and cannot be read twice is known before anything is sent.
+func TestR29_BodyWithoutGetBody(t *testing.T) {
+	for _, tt := range []struct {
+		name, contentType string
+		set               func(s *Signer)
+		fails             bool
+	}{
+		{"form", "application/x-www-form-urlencoded", func(*Signer) {}, true},
+		{"form in capitals", "Application/X-WWW-Form-URLEncoded ; charset=UTF-8", func(*Signer) {}, true},
+		{"form in the body", "application/x-www-form-urlencoded", func(s *Signer) { s.Placement, s.Method = Body, Plaintext }, true},
+		{"JSON hashed", "application/json", func(s *Signer) { s.BodyHash = BodyHashSHA256 }, true},
+		{"JSON", "application/json", func(*Signer) {}, false},
+		{"multipart", "multipart/form-data; boundary=x", func(*Signer) {}, false},
+		{"PLAINTEXT", "application/x-www-form-urlencoded", func(s *Signer) { s.Method = Plaintext }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := 0
+			srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { n++ }))
+			defer srv.Close()
+			s := testSigner(newProvider())
+			tt.set(s)
+			tr, err := renew.NewTransport(s, renew.TransportConfig{Origins: []string{srv.URL}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			req, _ := http.NewRequestWithContext(t.Context(), "POST", srv.URL, io.MultiReader(strings.NewReader("a=1")))
+			req.Header.Set("Content-Type", tt.contentType)
+			resp, err := (&http.Client{Transport: tr}).Do(req)
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+			if want := map[bool]int{true: 0, false: 1}[tt.fails]; (err != nil) != tt.fails || n != want {
+				t.Errorf("error %v after %d requests, want an error: %t", err, n, tt.fails)
+			}
+			if tt.fails {
+				invalid(t, err, "set Request.GetBody")
+			}
+		})
+	}
+}
+
+func TestGetBodyFails(t *testing.T) {
+	broken := errors.New("the disk is gone")
+	for _, getBody := range []func() (io.ReadCloser, error){
+		func() (io.ReadCloser, error) { return nil, broken },
+		func() (io.ReadCloser, error) { return io.NopCloser(failing{broken}), nil },
+		func() (io.ReadCloser, error) { return failing{broken}, nil },
+	} {
+		req, _ := http.NewRequestWithContext(t.Context(), "POST", "https://a.example/", strings.NewReader("a=1"))
+		req.Header.Set("Content-Type", formType)
+		req.GetBody = getBody
+		_, err := testSigner(newProvider()).Authenticate(req)
+		invalid(t, err, "the disk is gone")
+		if !errors.Is(err, broken) || req.Header.Get("Authorization") != "" {
+			t.Errorf("error %v, header %q", err, req.Header.Get("Authorization"))
+		}
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+func (f failing) Close() error             { return f.err }
+
+func TestUnsignable(t *testing.T) {
+	for link, want := range map[string]string{
+		"ftp://a.example/":                       "neither http nor https",
+		"https:///path":                          "has no host",
+		"https://a.example/?a=%zz":               "the query has a %",
+		"https://a.example/?a=%4":                "the query has a %",
+		"https://a.example/?oauth_nonce=1":       "has oauth_nonce already",
+		"https://a.example/?oauth%5Fsignature=1": "has oauth_signature already",
+	} {
+		u, err := url.Parse(link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := testSigner(newProvider())
+		_, err = s.Authenticate((&http.Request{Method: "GET", URL: u}).WithContext(t.Context()))
+		invalid(t, err, want)
+		if _, err = s.SignURL("GET", u); err == nil {
+			t.Errorf("SignURL signs %s", link)
+		}
+	}
+	s := testSigner(newProvider())
+	_, err := s.Authenticate((&http.Request{}).WithContext(t.Context()))
+	invalid(t, err, "has no URL")
+	_, err = s.SignURL("GET", nil)
+	invalid(t, err, "is nil")
+	_, err = s.Authenticate((&http.Request{URL: &url.URL{Scheme: "https", Host: "a.example", Opaque: "//a.example/b"}}).WithContext(t.Context()))
+	invalid(t, err, "opaque")
+	_, err = s.Authenticate((&http.Request{URL: &url.URL{Scheme: "https", Host: "b\u00fccher.example"}}).WithContext(t.Context()))
+	invalid(t, err, "xn--")
+
+	req, _ := http.NewRequestWithContext(t.Context(), "POST", "https://a.example/", strings.NewReader("a=%"))
+	req.Header.Set("Content-Type", formType)
+	_, err = s.Authenticate(req)
+	invalid(t, err, "the form has a %")
+
+	s.Placement = Body
+	_, err = s.Authenticate(get(t, "https://a.example/"))
+	invalid(t, err, "Placement is Body")
+	req, _ = http.NewRequestWithContext(t.Context(), "POST", "https://a.example/", strings.NewReader("{}"))
+	req.Header.Set("Content-Type", "application/json")
+	_, err = s.Authenticate(req)
+	invalid(t, err, "Placement is Body")
+}
+
+// R30: PLAINTEXT is the secrets themselves, so it goes out encrypted, or to this machine.
+func TestR30_PlaintextNeedsTLS(t *testing.T) {
+	s := &Signer{ClientKey: "k", ClientSecret: secret("s"), Method: Plaintext}
+	for link, ok := range map[string]bool{
+		"https://a.example/": true, "http://localhost:1/": true, "http://127.0.0.1/": true, "http://[::1]:8/": true,
+		"http://a.example/": false, "http://localhost.example/": false,
+	} {
+		if _, err := s.Authenticate(get(t, link)); (err == nil) != ok {
+			t.Errorf("%s: %v, want ok %t", link, err, ok)
+		} else if !ok {
+			invalid(t, err, "use https")
+		}
+	}
+	s.AllowPlaintext = true
+	if _, err := s.Authenticate(get(t, "http://a.example/")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBodyStartsForm(t *testing.T) {
+	p := newProvider()
+	s := testSigner(p)
+	s.Placement = Body
+	srv := httptest.NewServer(p)
+	defer srv.Close()
+	tr, err := renew.NewTransport(s, renew.TransportConfig{Origins: []string{srv.URL}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{Transport: tr}).Post(srv.URL+"/x?a=b", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != 200 || p.served != 1 {
+		t.Errorf("status %d, served %d: want 200 and 1", resp.StatusCode, p.served)
+	}
+}
+
+// A Location that repeats the query brings the old parameters back; they are replaced.
+func TestQueryRedirect(t *testing.T) {
+	p := newProvider()
+	s := testSigner(p)
+	s.Placement = Query
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/x" {
+			http.Redirect(w, r, "/x/?"+r.URL.RawQuery, http.StatusFound)
+			return
+		}
+		p.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	tr, err := renew.NewTransport(s, renew.TransportConfig{Origins: []string{srv.URL}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{Transport: tr}).Get(srv.URL + "/x?b=%20&b=1&oauth_x=kept")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != 200 || p.last["oauth_x"] != "kept" {
+		t.Errorf("status %d, parameters %v", resp.StatusCode, p.last)
+	}
+}
+
+func TestSignURL(t *testing.T) {
+	s := &Signer{
+		ClientKey: "iframe-key-3", ClientSecret: secret("iframe-secret-4"), Placement: Header, Realm: "not sent",
+		Nonce: func() string { return "ifr00003" }, Clock: clock.NewFake(time.Unix(1418000000, 0)),
+	}
+	u, err := url.Parse("https://api.toopher.com/v1/web/manage_user?username=kim&reset_email=kim%40example.test&expires=1418000300&v=2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := *u
+	got, err := s.SignURL("", u)
+	const want = "https://api.toopher.com/v1/web/manage_user?username=kim&reset_email=kim%40example.test&expires=1418000300&v=2" +
+		"&oauth_nonce=ifr00003&oauth_timestamp=1418000000&oauth_version=1.0&oauth_signature_method=HMAC-SHA1&oauth_consumer_key=iframe-key-3" +
+		"&oauth_signature=GAgMvMpshTgzbky%2Fq3HywS9vztg%3D"
+	if err != nil || got.String() != want {
+		t.Errorf("SignURL = %s, %v; want %s", got, err, want)
+	}
+	if *u != before {
+		t.Error("SignURL changed the URL that it was given")
+	}
+	for query, want := range map[string]string{"": "oauth_nonce=", "a&": "a&oauth_nonce=", "&": "&oauth_nonce="} {
+		got, err := s.SignURL("GET", &url.URL{Scheme: "https", Host: "a.example", RawQuery: query})
+		if err != nil || !strings.HasPrefix(got.RawQuery, want) {
+			t.Errorf("query %q became %v, %v; want %q first", query, got, err, want)
+		}
+	}
+}
+
+func TestFunctions(t *testing.T) {
+	p := newProvider()
+	p.scheme = "https"
+	calls := 0
+	s := testSigner(p)
+	s.ClientSecret, s.Token, s.TokenSecret = renew.Secret{}, renew.Secret{}, renew.Secret{}
+	s.ClientSecretFunc = func(context.Context) (renew.Secret, error) { calls++; return secret(p.clientSecret), nil }
+	s.TokenFunc = func(context.Context) (Credentials, error) {
+		calls++
+		return Credentials{Token: secret("token of a user"), Secret: secret(p.tokens["token of a user"])}, nil
+	}
+	req := httptest.NewRequestWithContext(t.Context(), "GET", "https://a.example/x?y=z", nil)
+	req.RequestURI = req.URL.RequestURI()
+	if _, err := s.Authenticate(req); err != nil || p.verify(req) != nil || calls != 2 {
+		t.Errorf("error %v after %d calls of the functions", err, calls)
+	}
+	down := errors.New("the vault is down")
+	for name, set := range map[string]func(s *Signer){
+		"ClientSecretFunc: the vault is down": func(s *Signer) {
+			s.ClientSecretFunc = func(context.Context) (renew.Secret, error) { return renew.Secret{}, down }
+		},
+		"TokenFunc: the vault is down": func(s *Signer) {
+			s.TokenFunc = func(context.Context) (Credentials, error) { return Credentials{}, down }
+		},
+		"TokenFunc returned an empty secret": func(s *Signer) {
+			s.TokenFunc = func(context.Context) (Credentials, error) { return Credentials{}, nil }
+		},
+		"ClientSecretFunc returned an empty secret": func(s *Signer) {
+			s.ClientSecretFunc = func(context.Context) (renew.Secret, error) { return renew.Secret{}, nil }
+		},
+	} {
+		s := &Signer{ClientKey: "k", ClientSecretFunc: s.ClientSecretFunc, TokenFunc: s.TokenFunc}
+		set(s)
+		req := get(t, "https://a.example/")
+		_, err := s.Authenticate(req)
+		e, ok := errors.AsType[*renew.IssueError](err)
+		if !ok || e.Kind != renew.Transient || !e.Unsent || !strings.Contains(err.Error(), name) || req.Header.Get("Authorization") != "" {
+			t.Errorf("error %v, want a transient one with %q", err, name)
+		}
+	}
+}
+
+// R30: neither the Signer nor its key nor credentials show a secret in a dump.
+func TestR30_NothingShows(t *testing.T) {
+	f := readVectors(t)
+	text := f.Keys["rsa_test_only"].Private
+	key, err := ParseKey(secret(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, _ := testKey()
+	for _, v := range []any{
+		&Signer{ClientKey: "k", PrivateKey: NewKey(private), TokenSecret: secret("token-secret")},
+		key, NewKey(private), Credentials{Token: secret("token-value"), Secret: secret("token-secret"), Extra: map[string]renew.Secret{"x": secret("extra-value")}},
+		&Flow{Signer: &Signer{ClientSecret: secret("client-secret")}},
+	} {
+		for _, out := range dumps(v) {
+			if leaks := renewtest.Leaks(out, "token-secret", "token-value", "extra-value", "client-secret", private.D.String(), private.Primes[0].String()); leaks != nil {
+				t.Errorf("a %T shows %v in %s", v, leaks, out)
+			}
+		}
+	}
+}
