@@ -7,12 +7,11 @@ import (
 	"strings"
 )
 
-// message is what a signature covers, without the protocol's own parameters.
+// message is what a signature covers, without the parameters of the form and the protocol's own.
 type message struct {
 	method string
 	host   string // the Host field of the request; empty means the URL's host
 	url    *url.URL
-	params []param // of the query and the form
 }
 
 // appendBase appends the signature base string (RFC 5849, section 3.4.1.1) with all the parameters, which are

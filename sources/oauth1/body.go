@@ -36,7 +36,7 @@ func (s *Signer) readEntity(req *http.Request) (entity, error) {
 		var text strings.Builder
 		err := readBody(req, &text)
 		return entity{form: text.String()}, err
-	case !form && s.BodyHash != NoBodyHash:
+	case s.BodyHash != NoBodyHash: // no form: Validate takes no hash with PLAINTEXT
 		h := s.BodyHash.new()
 		err := readBody(req, h)
 		return entity{hash: base64.StdEncoding.EncodeToString(h.Sum(nil))}, err

@@ -287,6 +287,27 @@ func TestFlowFaults(t *testing.T) {
 	}
 }
 
+// endless is a reply that does not stop.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) { e.read += len(p); return len(p), nil }
+func (e *endless) Close() error               { return nil }
+
+func (e *endless) RoundTrip(req *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: e, Request: req}, nil
+}
+
+// R30: a reply is read up to 1 MiB.
+func TestR30_EndlessReply(t *testing.T) {
+	body := new(endless)
+	f := flowAt("https://a.example", &Signer{ClientKey: "k", ClientSecret: secret("s")})
+	f.HTTPClient = &http.Client{Transport: body, Timeout: 20 * time.Second}
+	_, err := f.TemporaryCredentials(t.Context(), "")
+	if err == nil || !strings.Contains(err.Error(), "longer than 1 MiB") || body.read > 2<<20 {
+		t.Errorf("error %v after %d bytes", err, body.read)
+	}
+}
+
 func TestVerifier(t *testing.T) {
 	temporary := Credentials{Token: secret("t 1"), Secret: secret("s")}
 	for query, want := range map[string]string{
