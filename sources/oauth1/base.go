@@ -69,6 +69,9 @@ func appendBaseURI(dst []byte, host string, u *url.URL) ([]byte, error) {
 		host = strings.TrimSuffix(host, ":80")
 	}
 	host = strings.TrimSuffix(host, ":") // the empty port
+	if zone, end := strings.IndexByte(host, '%'), strings.LastIndexByte(host, ']'); 0 <= zone && zone < end {
+		host = host[:zone] + host[end:] // net/http does not send the zone of an address
+	}
 	dst = appendEscaped(dst, scheme)
 	dst = append(dst, "%3A%2F%2F"...)
 	dst = appendEscaped(dst, host)

@@ -24,6 +24,8 @@ const maxSkew = time.Minute
 //     any more costs at most 4 further refusals in 10 minutes. The error is a *renew.BudgetError then;
 //   - the context has ended.
 //
+// Requests that are refused together spend a unit each, and those that find none get their 401 back.
+//
 // When the reply's Date is more than a minute from the Clock, timestamps follow the server from then on, for
 // all requests of this Signer, so that a host with a wrong clock works too. Refused does not block.
 func (s *Signer) Refused(req *http.Request, _ renew.Credential, resp *http.Response) (retry bool, err error) {

@@ -249,6 +249,29 @@ func TestUnsignable(t *testing.T) {
 	invalid(t, err, "Placement is Body")
 }
 
+// What vectors have not: ports and zones that net/http does not send, and paths.
+func TestBaseURI(t *testing.T) {
+	for link, want := range map[string]string{
+		"https://a.example:/x":                "https://a.example/x",
+		"https://a.example:80/x":              "https://a.example:80/x",
+		"http://a.example:443/x":              "http://a.example:443/x",
+		"http://[fe80::1%25eth0]:8080/x":      "http://[fe80::1]:8080/x",
+		"http://[FE80::1%25Eth0]/x":           "http://[fe80::1]/x",
+		"https://u:p@a.example/a%2fb/%7E?x#y": "https://a.example/a%2fb/%7E",
+		"https://a.example/a//b/../c;d=1/":    "https://a.example/a//b/../c;d=1/",
+		"https://a.example/r\u00e9sum\u00e9":  "https://a.example/r%C3%A9sum%C3%A9",
+	} {
+		u, err := url.Parse(link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := appendBaseURI(nil, "", u)
+		if decoded, _ := url.PathUnescape(string(got)); err != nil || decoded != want {
+			t.Errorf("%s: %s, %v; want %s", link, decoded, err, want)
+		}
+	}
+}
+
 // R30: PLAINTEXT is the secrets themselves, so it goes out encrypted, or to this machine.
 func TestR30_PlaintextNeedsTLS(t *testing.T) {
 	s := &Signer{ClientKey: "k", ClientSecret: secret("s"), Method: Plaintext}
