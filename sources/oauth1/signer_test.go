@@ -2,9 +2,12 @@ package oauth1
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net/http"
@@ -103,6 +106,59 @@ func TestParseKeyErrors(t *testing.T) {
 	} {
 		if _, err := ParseKey(secret(text)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "AAAA") {
 			t.Errorf("ParseKey = %v, want %q", err, want)
+		}
+	}
+}
+
+func TestParseKeyOfAnotherKind(t *testing.T) {
+	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(curve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	if _, err := ParseKey(secret(string(text))); err == nil || !strings.Contains(err.Error(), "is not an RSA key") {
+		t.Errorf("ParseKey = %v", err)
+	}
+}
+
+// brokenKey is a key on a device that is gone.
+type brokenKey struct{ crypto.Signer }
+
+func (brokenKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("the device is gone")
+}
+
+func TestKeyDoesNotSign(t *testing.T) {
+	key, err := testKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Signer{ClientKey: "k", Method: RSASHA256, PrivateKey: NewKey(brokenKey{key})}
+	req := get(t, "https://a.example/")
+	_, err = s.Authenticate(req)
+	_, err2 := s.SignURL("GET", req.URL)
+	for _, err := range []error{err, err2} {
+		if e, ok := errors.AsType[*renew.IssueError](err); !ok || e.Kind != renew.Transient || !e.Unsent || !strings.Contains(err.Error(), "the device is gone") {
+			t.Errorf("error %v, want a transient one", err)
+		}
+	}
+	if req.Header.Get("Authorization") != "" {
+		t.Error("a header was set all the same")
+	}
+}
+
+// Called without a Transport, on a request that has no header at all.
+func TestNilHeader(t *testing.T) {
+	for _, place := range []Placement{Header, Query, Body} {
+		s := testSigner(newProvider())
+		s.Placement = place
+		req := (&http.Request{Method: "POST", URL: &url.URL{Scheme: "https", Host: "a.example"}}).WithContext(t.Context())
+		if _, err := s.Authenticate(req); err != nil {
+			t.Errorf("placement %d: %v", place, err)
 		}
 	}
 }
