@@ -83,8 +83,6 @@ func (s *ADFS) baseURL() string {
 
 func (s *ADFS) loginURL() string { return orDefault(s.LoginURL, DefaultLoginURL) }
 
-func (s *ADFS) chosen() *choice { return &s.choice }
-
 func (s *ADFS) timeout() time.Duration {
 	if s.Timeout == 0 {
 		return personsPause

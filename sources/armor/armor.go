@@ -53,7 +53,6 @@ type Source interface {
 	// Accounts returns the accounts that the last login found, in Armor's order.
 	Accounts() []Account
 
-	chosen() *choice
 	baseURL() string
 }
 

@@ -120,7 +120,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 	// What the caller gets of the request holds no credential and no body.
 	resp.Request = &http.Request{Method: req.Method, URL: req.URL, Host: req.Host, Proto: req.Proto, ProtoMajor: req.ProtoMajor, ProtoMinor: req.ProtoMinor}
 	if resp.StatusCode >= 400 {
-		return nil, c.statusError(resp, call.refused)
+		return nil, c.statusError(resp, call)
 	}
 	return resp, nil
 }
@@ -230,8 +230,9 @@ func (c *Client) Close(ctx context.Context) error { return c.ts.Close(ctx) }
 
 // call is what one Do hands down to its caller, and learns from it.
 type call struct {
-	overrides http.Header // Authorization and AccountHeader of the call's own
-	refused   error       // why there was no other token after a 401
+	overrides http.Header    // Authorization and AccountHeader of the call's own
+	refused   error          // why there was no other token after a 401
+	sent      []renew.Secret // what went out as Authorization, without the scheme
 }
 
 type callKey struct{}
@@ -242,8 +243,9 @@ type caller struct{ ts *renew.TokenSource }
 // Authenticate puts the token on req, and over it what the call has of its own. Where
 // the call has all of it, no token is needed.
 func (a *caller) Authenticate(req *http.Request) (renew.Credential, error) {
+	c, _ := req.Context().Value(callKey{}).(*call)
 	var own http.Header
-	if c, ok := req.Context().Value(callKey{}).(*call); ok {
+	if c != nil {
 		own = c.overrides
 	}
 	_, ownToken := own["Authorization"]
@@ -261,6 +263,10 @@ func (a *caller) Authenticate(req *http.Request) (renew.Credential, error) {
 			continue
 		}
 		req.Header[name] = slices.Clone(values)
+	}
+	if c != nil {
+		_, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+		c.sent = append(c.sent, renew.NewSecret(token))
 	}
 	if ownToken {
 		return nil, nil // what a server says of it is not about our token

@@ -67,8 +67,6 @@ func (s *FHAuth) baseURL() string {
 	return strings.TrimSuffix(orDefault(s.BaseURL, DefaultBaseURL), "/")
 }
 
-func (s *FHAuth) chosen() *choice { return &s.choice }
-
 func (s *FHAuth) login() *login { return newLogin(fhAuthName, s.HTTPClient, nil, s.Clock) }
 
 // Validate reports the first field that cannot work, as a *renew.ConfigError.

@@ -62,15 +62,15 @@ func (e *StatusError) Error() string {
 func (e *StatusError) Unwrap() error { return e.Err }
 
 // statusError reads the body of a failed response and closes it.
-func (c *Client) statusError(resp *http.Response, refused error) error {
+func (c *Client) statusError(resp *http.Response, made *call) error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, tokenendpoint.MaxReply)) // what came is what there is
 	_ = resp.Body.Close()
 	resp.Body = io.NopCloser(bytes.NewReader(body))
-	e := &StatusError{Status: resp.StatusCode, Method: resp.Request.Method, Host: resp.Request.URL.Host, Err: refused,
+	e := &StatusError{Status: resp.StatusCode, Method: resp.Request.Method, Host: resp.Request.URL.Host, Err: made.refused,
 		response: func() *http.Response { return resp }}
 	e.RetryAfter, _ = tokenendpoint.RetryAfter(resp.Header, c.clock.Now().Wall)
 	said := explain(body)
-	e.Code, e.Reference = said.code, said.reference
+	e.Code, e.Reference = made.unlike(said.code), made.unlike(said.reference)
 	e.message = func() string { return said.message }
 	return e
 }
@@ -122,4 +122,14 @@ func isWord(s string) bool {
 		}
 	}
 	return s != "" && len(s) <= 64
+}
+
+// unlike returns word, unless it repeats a token that was sent.
+func (c *call) unlike(word string) string {
+	for _, s := range c.sent {
+		if token := s.Reveal(); token != "" && (strings.Contains(word, token) || len(word) >= 8 && strings.Contains(token, word)) {
+			return ""
+		}
+	}
+	return word
 }
