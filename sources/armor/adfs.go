@@ -19,7 +19,7 @@ import (
 const (
 	adfsName     = "armor AD FS"
 	pollEvery    = 5 * time.Second // between two posts of the polled variant
-	maxPages     = 8               // of one login, besides those that say "not yet"
+	maxPages     = 60              // of one login: five minutes of the polled variant
 	maxRedirects = 5               // in a row
 	ownMargin    = 5 * time.Second // what a flight gets beyond Timeout, so that the Source's own error gets out
 )
@@ -47,7 +47,8 @@ type ADFS struct {
 	// Code is asked for the code of the person's device, where the page wants one. It may block until ctx ends. Its
 	// error ends the login; its text is shown, so it must not hold the code. Without it, such a page ends the login.
 	Code func(ctx context.Context) (renew.Secret, error)
-	// Timeout is how long one login may take. Zero means 2 minutes. Negative is an error.
+	// Timeout is how long one login may take. Zero means 2 minutes. Negative is an error. A login has at most 60 pages, so where the
+	// AD FS is polled, more than 5 minutes make no difference.
 	Timeout time.Duration
 	// LoginURL is the authorization endpoint of the AD FS; its query may hold more parameters. Empty means
 	// DefaultLoginURL. It must be https, except on this machine.
@@ -188,8 +189,7 @@ type dance struct {
 func (d *dance) run(ctx context.Context, password renew.Secret) (*renew.Token, *renew.IssueError) {
 	fields := url.Values{"UserName": {d.Username}, "Password": {password.Reveal()}, "AuthMethod": {methodForms}}
 	to := d.target
-	pages, polls := 0, 0
-	for {
+	for range maxPages {
 		reply, from, e := d.post(ctx, to, fields)
 		if e != nil {
 			return nil, e
@@ -201,9 +201,6 @@ func (d *dance) run(ctx context.Context, password renew.Secret) (*renew.Token, *
 		if p.kind == pageToken {
 			return d.tokenOf(p.token, reply.header)
 		}
-		if pages++; pages > maxPages+polls {
-			return nil, d.fail(renew.Transient, errors.New("the login has more pages than a login has"))
-		}
 		pending, e := d.judgePage(&p)
 		if e != nil {
 			return nil, e
@@ -213,13 +210,13 @@ func (d *dance) run(ctx context.Context, password renew.Secret) (*renew.Token, *
 			return nil, e
 		}
 		if pending {
-			polls++
 			if e := d.pause(ctx); e != nil {
 				return nil, e
 			}
 		}
 		to = d.formTarget(from, p.action)
 	}
+	return nil, d.fail(renew.Transient, fmt.Errorf("the login has more than %d pages", maxPages))
 }
 
 // judgePage says whether a page without a token can be answered, and whether it means "not yet".
