@@ -169,7 +169,7 @@ func (s *Server) words(failed bool) string {
 func (s *Server) factorPage(w http.ResponseWriter, in *session, failed bool) {
 	s.mu.Lock()
 	in.context, in.hidden = rand.Text()+`+"&`, rand.Text()
-	page, fresh, begun := in.context, in.hidden, in.begun >= 0
+	page, fresh, begun := in.context, in.hidden, in.begun >= 0 || s.cfg.Answers == 0
 	s.mu.Unlock()
 	var b strings.Builder
 	b.WriteString(`<!-- <input name="id_token" value="in a comment"> --><p>` + html.EscapeString(s.cfg.Words) + "</p>\n<span id=\"errorText\">" + s.words(failed) + "</span>\n")

@@ -42,7 +42,8 @@ type Config struct {
 	// Answers is how long the person takes to approve: the time that a long POST hangs, or until the polled pages
 	// say so. Zero means at once.
 	Answers time.Duration
-	// Number is shown on the polled pages for the person to enter. Empty means none.
+	// Number is shown on the polled pages for the person to enter, from the first post on; where Answers is zero, on the first
+	// page too. Empty means none.
 	Number string
 	// Code, when not empty, is what the person's device shows: the pages ask for it instead of an approval.
 	Code string
