@@ -244,10 +244,12 @@ func (d *dance) judgePage(p *page) (pending bool, e *renew.IssueError) {
 		return false, d.fail(renew.Refused, errors.New("the second factor was denied: log in again and approve it"))
 	case p.code && d.asked:
 		return false, d.fail(renew.Refused, errors.New("the code was not accepted: log in again with a fresh one"))
+	case p.code:
+		return false, nil
 	case p.method == methodServer:
 		return false, d.fail(renew.Refused, errors.New("the second factor was denied, or not given in time: log in again and approve it"))
 	}
-	return !p.code, nil
+	return true, nil
 }
 
 // answer does what a page wants of the person before its form is posted.

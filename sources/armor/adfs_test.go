@@ -158,8 +158,10 @@ func TestADFSFailures(t *testing.T) {
 			srv.Fail(armortest.Factored, page(`<form><input name="Context" value="c"></form>`), 1)
 		}, renew.Refused, false, "login page factor", 0, "denied, or not given"},
 		{"polled, denied", armortest.Config{Factor: armortest.Polled, Answers: 7 * time.Second}, func(srv *armortest.Server, _ *armor.ADFS) { srv.SetVerdict(armortest.Deny) }, renew.Refused, false, "login page factor factor factor", 10 * time.Second, "denied"},
-		{"polled, ignored", armortest.Config{Factor: armortest.Polled}, func(srv *armortest.Server, _ *armor.ADFS) { srv.SetVerdict(armortest.Ignore) }, renew.Transient, false,
-			"login page" + strings.Repeat(" factor", 24), 2 * time.Minute, "too long"},
+		{"polled, ignored", armortest.Config{Factor: armortest.Polled}, func(srv *armortest.Server, src *armor.ADFS) {
+			srv.SetVerdict(armortest.Ignore)
+			src.Timeout = 118 * time.Second // no post is due at its end
+		}, renew.Transient, false, "login page" + strings.Repeat(" factor", 24), 118 * time.Second, "too long"},
 		{"polled, password asked again", armortest.Config{Factor: armortest.Polled}, func(srv *armortest.Server, _ *armor.ADFS) {
 			srv.Fail(armortest.Factored, page(`<form><input name="UserName"><input name="Password"></form>`), 1)
 		}, renew.Refused, false, "login page factor", 0, "again"},
@@ -172,6 +174,10 @@ func TestADFSFailures(t *testing.T) {
 			src.Code = func(context.Context) (renew.Secret, error) { return renew.NewSecret("123456"), nil }
 			srv.Fail(armortest.Factored, page(`<form><input name="Context" value="c"><input name="VerificationCode"></form>`), 1)
 		}, renew.Refused, false, "login page factor", 0, "not accepted"},
+		{"a code asked for later, and not accepted", armortest.Config{Factor: armortest.LongPost}, func(srv *armortest.Server, src *armor.ADFS) {
+			src.Code = func(context.Context) (renew.Secret, error) { return renew.NewSecret("123456"), nil }
+			srv.Fail(armortest.Factored, page(`<form><input name="Context" value="c"><input name="VerificationCode"></form>`), 2)
+		}, renew.Refused, false, "login page factor factor", 0, "not accepted"},
 		{"no code", armortest.Config{Factor: armortest.Polled, Code: "1"}, func(_ *armortest.Server, src *armor.ADFS) {
 			src.Code = func(context.Context) (renew.Secret, error) { return renew.Secret{}, nil }
 		}, renew.Transient, false, "login page", 0, "empty code"},

@@ -21,11 +21,10 @@ import (
 // it, keeps the token alive, and after a 401 logs in again and sends the request once more, as often as
 // Options.Retries401 allows. It is safe for concurrent use. [New] makes one; Close ends it.
 type Client struct {
-	source    Source
-	ts        *renew.TokenSource
-	http      *http.Client
-	transport *renew.Transport
-	clock     clock.Clock
+	source Source
+	ts     *renew.TokenSource
+	http   *http.Client
+	clock  clock.Clock
 
 	mu     sync.RWMutex // guards header; the slices in it are never written to
 	header http.Header
@@ -66,7 +65,7 @@ func New(o Options) (*Client, error) {
 	if jar == nil {
 		jar, _ = cookiejar.New(nil) // without options there is no error
 	}
-	c := &Client{source: o.Source, ts: ts, transport: transport, clock: cfg.Clock, header: http.Header{
+	c := &Client{source: o.Source, ts: ts, clock: cfg.Clock, header: http.Header{
 		"Accept":       {"application/json"},
 		"Content-Type": {"application/json"},
 	}}

@@ -480,3 +480,38 @@ func TestR30_ArmorPrintsNoSecret(t *testing.T) {
 		}
 	})
 }
+
+// Over real sockets, with the Client's own connections.
+func TestOverLoopback(t *testing.T) {
+	for name, factor := range map[string]armortest.Factor{"v1": armortest.NoFactor, "v2": armortest.LongPost} {
+		t.Run(name, func(t *testing.T) {
+			srv := armortest.New(armortest.Config{Factor: factor})
+			defer srv.Close()
+			srv.Start()
+			var src armor.Source
+			if factor == armortest.NoFactor {
+				s := fhAuth(srv)
+				s.HTTPClient, src = nil, s
+			} else {
+				s := adfs(srv)
+				s.HTTPClient, src = nil, s
+			}
+			c, err := armor.New(armor.Options{Source: src, Hosts: []string{srv.URL()}, Config: renew.Config{Interactive: true}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Close(context.Background()) }()
+			for range 2 {
+				resp, err := c.Get(t.Context(), srv.URL()+"/thing")
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = resp.Body.Close()
+				srv.Revoke()
+			}
+			if n := srv.Count(armortest.Me); n != 2 {
+				t.Errorf("logins = %d, want 2", n)
+			}
+		})
+	}
+}

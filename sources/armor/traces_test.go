@@ -274,6 +274,51 @@ func TestR18_ArmorMeAlwaysRefuses(t *testing.T) {
 	})
 }
 
+// /me breaks after each login: the password was judged each time, so each costs a unit, and so does each prompt.
+func TestR18_ArmorLoginsThatBreakLaterAreCounted(t *testing.T) {
+	inWorld(t, armortest.Config{}, nil, nil, func(w *world) {
+		w.play([]row{{"1 things", "ok: LOGIN t"}})
+		w.srv.Fail(armortest.Me, armortest.Fault{Status: 500}, -1)
+		w.srv.Revoke()
+		for range 20 {
+			_ = w.thing()
+			time.Sleep(25 * time.Second)
+		}
+		if n := w.srv.Count(armortest.Authorize); n != 5 {
+			w.Errorf("logins in 500 s = %d, want the first and 4", n)
+		}
+	})
+	inWorld(t, armortest.Config{Factor: armortest.LongPost}, v2, interactive, func(w *world) {
+		w.play([]row{{"1 things", "ok: MFALOGIN t"}})
+		w.srv.Fail(armortest.Me, armortest.Fault{Status: 500}, -1)
+		w.srv.Revoke()
+		for range 20 {
+			_ = w.thing()
+			time.Sleep(25 * time.Second)
+		}
+		if n := w.srv.Prompts(); n != 5 {
+			w.Errorf("prompts in 500 s = %d, want the first and 4", n)
+		}
+	})
+}
+
+// A code that token refuses is a refusal, not for good: the next caller may try, for a unit.
+func TestR23_ArmorTokenRefusedIsNotForGood(t *testing.T) {
+	for _, status := range []int{400, 401} {
+		inWorld(t, armortest.Config{}, nil, nil, func(w *world) {
+			w.srv.Fail(armortest.Token, armortest.Fault{Status: status}, 2)
+			w.play([]row{{"1 things", "refused: authorize token"}, {"60s", ":"}, {"2 things", "refused ok: authorize token LOGIN t"}})
+			if left := w.c.TokenSource().Status().BudgetLeft; left != 2 {
+				w.Errorf("%d: units left = %d, want 2", status, left)
+			}
+		})
+	}
+	inWorld(t, armortest.Config{}, nil, nil, func(w *world) {
+		w.srv.Fail(armortest.Authorize, armortest.Fault{Status: 200, Body: `{"success":false}`}, 1)
+		w.play([]row{{"2 things", "refused ok: authorize LOGIN t"}})
+	})
+}
+
 // A refused reissue is followed by a login within the same flight, for a unit; nobody notices.
 func TestR18_ArmorReissueRefused(t *testing.T) {
 	inWorld(t, armortest.Config{}, nil, nil, func(w *world) {
