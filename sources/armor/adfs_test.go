@@ -62,6 +62,9 @@ func TestADFSLogins(t *testing.T) {
 				if tok.Type != "Bearer" || tok.Life < time.Hour-time.Second-tt.takes || tok.Life > time.Hour+tt.takes || !tok.Expiry.Equal(start.Add(tt.takes+time.Hour)) || tok.Attr("account") != "1000" {
 					t.Errorf("token %v, life %v, expiry %v", tok.Type, tok.Life, tok.Expiry)
 				}
+				if a, ok := src.Account(); !ok || a.ID != 1000 || len(src.Accounts()) != 2 {
+					t.Errorf("account %v of %v", a, src.Accounts())
+				}
 				if got := strings.Join(srv.Calls(), " "); got != tt.calls {
 					t.Errorf("calls %s, want %s", got, tt.calls)
 				}

@@ -57,7 +57,7 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 	_, err := armor.New(armor.Options{Source: v2(), Config: renew.Config{Interactive: true, ReissueEvery: time.Minute}})
-	if _, ok := err.(*armor.NoReissueError); !ok || !errors.Is(err, armor.ErrNoReissue) {
+	if _, ok := err.(*armor.NoReissueError); !ok || !errors.Is(err, armor.ErrNoReissue) || !strings.Contains(err.Error(), "ReissueEvery") {
 		t.Errorf("a reissue asked of v2: %#v, want a NoReissueError", err)
 	}
 	for _, n := range []int{0, 1, 100} {
@@ -360,7 +360,7 @@ func TestR22_ArmorThe401SaysWhy(t *testing.T) {
 		w.play([]row{{"1 things", "401: t LOGIN t"}})
 		_, err := w.c.Get(w.Context(), w.srv.URL()+"/thing")
 		be, ok := errors.AsType[*renew.BudgetError](err)
-		if !ok || !errors.Is(err, renew.ErrBudgetSpent) || time.Until(be.RetryAt) != 10*time.Minute {
+		if !ok || !errors.Is(err, renew.ErrBudgetSpent) || time.Until(be.RetryAt) != 10*time.Minute || !strings.Contains(err.Error(), "401 Unauthorized: renew: failure budget spent until") {
 			w.Errorf("%v, want the time of the next unit", err)
 		}
 	})

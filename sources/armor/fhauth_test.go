@@ -434,3 +434,22 @@ func TestServerIsStrict(t *testing.T) {
 		}
 	})
 }
+
+// A reply that is cut off within is a fault that was sent, and shows nothing.
+func TestFHAuthCutOff(t *testing.T) {
+	src := &armor.FHAuth{Username: "u", Password: renew.NewSecret(armortest.DefaultPassword), HTTPClient: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+		resp := respond(200, "")
+		resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"code":"secret`), cutOff{}))
+		return resp, nil
+	})}}
+	_, err := src.Issue(t.Context())
+	e, ok := err.(*renew.IssueError)
+	if !ok || e.Kind != renew.Transient || e.Unsent || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("%#v, want a fault that was sent", err)
+	}
+	leaktest.Check(t, err, armortest.DefaultPassword, `{"code":"secret`)
+}
+
+type cutOff struct{}
+
+func (cutOff) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

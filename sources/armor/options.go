@@ -113,16 +113,15 @@ func (o *Options) config() (renew.Config, error) {
 	return cfg, nil
 }
 
+// isNil reports whether there is no Source, or a nil pointer in its place.
 func isNil(s Source) bool {
 	switch s := s.(type) {
-	case nil:
-		return true
 	case *FHAuth:
 		return s == nil
 	case *ADFS:
 		return s == nil
 	}
-	return false
+	return s == nil
 }
 
 // origins returns the origins of the host list.

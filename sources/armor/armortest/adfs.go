@@ -87,7 +87,7 @@ func (s *Server) factor(w http.ResponseWriter, r *http.Request, in *session) {
 	if s.cfg.Factor == Polled {
 		good = good && r.PostFormValue("__Fresh") == in.hidden
 	}
-	if s.cfg.Factor == Polled && in.last >= 0 && now-in.last < pollEvery && s.cfg.Code == "" {
+	if good && s.cfg.Factor == Polled && in.last >= 0 && now-in.last < pollEvery && s.cfg.Code == "" {
 		s.tooSoon++
 		good = false
 	}

@@ -228,13 +228,6 @@ func (s *Server) LoginURL() string { return s.URL() + "/adfs/oauth2/authorize" }
 // Client returns the client that reaches the Server, in memory. Its Transport is an *http.Transport.
 func (s *Server) Client() *http.Client { return s.client }
 
-// Password returns the password that the user has now.
-func (s *Server) Password() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.password
-}
-
 // SetPassword gives the user another password.
 func (s *Server) SetPassword(password string) {
 	s.mu.Lock()
