@@ -19,7 +19,8 @@ type Account struct {
 }
 
 // AccountError says that the account to act for is not among those that the login may
-// act for. A Source returns it within a *renew.IssueError of kind Invalid: no timer tries again.
+// act for. A Source returns it within a *renew.IssueError of kind Invalid: no timer tries again; after one window
+// of the budget, or Reset, the next caller does (R23).
 type AccountError struct {
 	// ID is the account that is wanted; 0 when any would do and there is none.
 	ID int64

@@ -68,7 +68,8 @@ type Options struct {
 	// AllowPlaintext names the origins among Hosts ("http://10.0.0.7:8080") that may be talked to over plain http although
 	// they are not loopback: anyone on the way can read the token.
 	AllowPlaintext []string
-	// Header is sent with each request; see Client.SetHeader. Authorization and X-Account-Context cannot stand here.
+	// Header is sent with each request, over Accept and Content-Type, which are application/json otherwise; a name with no values
+	// keeps such a header from being sent. See Client.SetHeader. Authorization and X-Account-Context cannot stand here.
 	Header http.Header
 	// Transport sends the requests. Nil means one that all Clients use together, without a proxy. It must not follow redirects.
 	Transport http.RoundTripper
