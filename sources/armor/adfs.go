@@ -31,7 +31,7 @@ const (
 // Each login asks a person, so it is interactive: renew.Config.Interactive must be set, and no timer starts
 // one. PasswordFunc can veto a login by returning an error. There is no reissue: an expired token means a new login.
 type ADFS struct {
-	// Username is the user, at most 512 bytes. It is no secret: it is the unit of lock-out, and Status shows it.
+	// Username is the user, at most 512 bytes. It is no secret: it is the unit of lock-out, which Describe names.
 	Username string
 	// Password is the user's, at most 512 bytes. Set it or PasswordFunc.
 	Password renew.Secret

@@ -24,7 +24,7 @@ const (
 // a code, the code for a token of 15 minutes, and the token for the next one before it ends.
 // Tokens go on requests as "Authorization: FH-AUTH <token>" and [AccountHeader].
 type FHAuth struct {
-	// Username is the user, at most 512 bytes. It is no secret: it is the unit of lock-out, and Status shows it.
+	// Username is the user, at most 512 bytes. It is no secret: it is the unit of lock-out, which Describe names.
 	Username string
 	// Password is the user's, at most 512 bytes. Set it or PasswordFunc.
 	Password renew.Secret
