@@ -10,6 +10,7 @@
 //   - To test a Source that you wrote, use [RunSource], or
 //     [RunSourceInBubble] when nothing of it leaves the process: the kit
 //     that every Source must pass. Each failure says which rule of CONTRACT.md was broken.
+//   - To test a signer that you wrote (a renew.Authenticator that needs no issued token), use [RunSigner].
 //   - To test that nothing you print or log holds a secret, use [Leaks].
 //   - To test what your program does as time passes, without an issuer, use
 //     package clock: clock.Fake and a renew.SourceFunc are enough.
