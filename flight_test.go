@@ -1081,6 +1081,7 @@ func TestR13_RotatedIsNotHurried(t *testing.T) {
 		}}})
 		must(t, ts)
 		time.Sleep(50 * time.Minute)
+		synctest.Wait()
 		require.Len(t, asked, 2)
 		left := time.Hour - 10*time.Second - 42*time.Minute
 		assert.InDelta(t, left/8, asked[1].Sub(asked[0]), float64(time.Microsecond))
