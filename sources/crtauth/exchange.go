@@ -3,7 +3,6 @@ package crtauth
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -13,29 +12,6 @@ import (
 	"github.com/seed-f29168f7/renew/clock"
 	"github.com/seed-f29168f7/renew/sources/internal/tokenendpoint"
 )
-
-// ownClient serves the Sources that bring no client. It has no timeout: ctx ends a request.
-var ownClient = &http.Client{Transport: &http.Transport{
-	Proxy:                  http.ProxyFromEnvironment,
-	DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-	TLSHandshakeTimeout:    10 * time.Second,
-	ForceAttemptHTTP2:      true,
-	MaxIdleConnsPerHost:    8,
-	IdleConnTimeout:        30 * time.Second,
-	MaxResponseHeaderBytes: 64 << 10,
-}}
-
-// oneHop returns a copy of the client that follows no redirect and keeps no cookies; nil
-// stands for ownClient. Another host must not get what was signed for this one.
-func oneHop(client *http.Client) *http.Client {
-	if client == nil {
-		client = ownClient
-	}
-	c := *client
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	c.Jar = nil
-	return &c
-}
 
 // exchanger sends the messages of one login.
 type exchanger struct {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/clock"
+	"github.com/seed-f29168f7/renew/sources/internal/onehop"
 )
 
 // lateAfter is the age of a challenge from which a refused response may have come too late:
@@ -46,7 +47,7 @@ func (s *Source) login(ctx context.Context) (*renew.Token, *renew.IssueError) {
 	if l.name == "" {
 		l.name = endpoint.Hostname()
 	}
-	l.http = &exchanger{client: oneHop(s.HTTPClient), url: endpoint.String(), method: http.MethodHead, clk: l.clk}
+	l.http = &exchanger{client: onehop.Client(s.HTTPClient), url: endpoint.String(), method: http.MethodHead, clk: l.clk}
 	if l.keys, l.keysErr = s.signer().Keys(ctx); len(l.keys) == 0 {
 		if l.keysErr == nil {
 			l.keysErr = errors.New("the Signer has no key")

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/seed-f29168f7/renew"
+	"github.com/seed-f29168f7/renew/sources/internal/onehop"
 	"github.com/seed-f29168f7/renew/sources/internal/tokenendpoint"
 )
 
@@ -177,7 +178,7 @@ func (f *Flow) post(ctx context.Context, endpoint string, token Credentials, ext
 		e.Source, e.Host = name, tokenendpoint.Host(endpoint)
 		return Credentials{}, e
 	}
-	resp, err := f.client().Do(req)
+	resp, err := onehop.Client(f.HTTPClient).Do(req)
 	if err != nil {
 		return fail(fault(ctx, err))
 	}
@@ -193,17 +194,6 @@ func (f *Flow) post(ctx context.Context, endpoint string, token Credentials, ext
 		return fail(e)
 	}
 	return got, nil
-}
-
-// client returns a copy of HTTPClient that follows no redirect and keeps no cookie.
-func (f *Flow) client() *http.Client {
-	c := *http.DefaultClient
-	if f.HTTPClient != nil {
-		c = *f.HTTPClient
-	}
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	c.Jar = nil
-	return &c
 }
 
 // fault tells what a failed exchange means. When ctx has ended, that is why.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/clock"
+	"github.com/seed-f29168f7/renew/sources/internal/onehop"
 	"github.com/seed-f29168f7/renew/sources/internal/tokenendpoint"
 )
 
@@ -105,11 +106,8 @@ func newRequest(ctx context.Context, method, address string, f fields) (*http.Re
 // client returns what sends requests signed: the Transport of renew, with redirects and cookies off. A
 // signature is valid for one URL only.
 func (c *Client) client() (*http.Client, error) {
-	under := c.HTTPClient
-	if under == nil {
-		under = ownClient
-	}
-	cfg := renew.TransportConfig{Origins: []string{c.origin()}, Base: under.Transport}
+	hop := onehop.Client(c.HTTPClient)
+	cfg := renew.TransportConfig{Origins: []string{c.origin()}, Base: hop.Transport}
 	if c.AllowPlaintext && strings.HasPrefix(c.origin(), "http:") {
 		cfg.AllowPlaintext = cfg.Origins
 	}
@@ -117,11 +115,8 @@ func (c *Client) client() (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &http.Client{
-		Transport:     t,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       under.Timeout,
-	}, nil
+	hop.Transport = t
+	return hop, nil
 }
 
 // once is an Authenticator whose requests are not sent again after a 401: a POST asks a

@@ -16,7 +16,6 @@ package toopher
 
 import (
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -59,17 +58,6 @@ type Client struct {
 	// Clock gives the time of signatures, timeouts and polling. Nil means clock.Real{}.
 	Clock clock.Clock
 }
-
-// ownClient serves the Clients that bring none.
-var ownClient = &http.Client{Transport: &http.Transport{
-	Proxy:                  http.ProxyFromEnvironment,
-	DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-	TLSHandshakeTimeout:    10 * time.Second,
-	ForceAttemptHTTP2:      true,
-	MaxIdleConnsPerHost:    8,
-	IdleConnTimeout:        30 * time.Second,
-	MaxResponseHeaderBytes: 64 << 10,
-}}
 
 // defaultTimeout is how long a request may take where the Client does not say.
 const defaultTimeout = 30 * time.Second

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/clock"
+	"github.com/seed-f29168f7/renew/sources/internal/onehop"
 )
 
 // MaxReply is how many bytes of a reply are read, decompressed. A longer reply is an error.
@@ -68,26 +68,13 @@ type Request struct {
 	// GrantIsFinal says that nothing can replace the grant of this request: its
 	// invalid_grant is permanent.
 	GrantIsFinal bool
-	// Client sends the request. Its CheckRedirect and Jar are not used. Nil means a client of
-	// this package, whose connections all such Requests use together. A Timeout ends the
+	// Client sends the request. Its CheckRedirect and Jar are not used. Nil means onehop.Own, whose
+	// connections all such Requests use together. A Timeout ends the
 	// request besides ctx.
 	Client *http.Client
 	// Clock is asked what time it is when Retry-After is a date and the reply has no Date. Nil means clock.Real{}.
 	Clock clock.Clock
 }
-
-// ownClient serves the Requests that bring no client. It is one for all, or each of
-// many thousand TokenSources would keep connections of its own to one issuer.
-// It has no timeout: ctx ends a request.
-var ownClient = &http.Client{Transport: &http.Transport{
-	Proxy:                  http.ProxyFromEnvironment,
-	DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-	TLSHandshakeTimeout:    10 * time.Second,
-	ForceAttemptHTTP2:      true,
-	MaxIdleConnsPerHost:    8,
-	IdleConnTimeout:        30 * time.Second,
-	MaxResponseHeaderBytes: 64 << 10,
-}}
 
 // Do sends the request and reads the reply. It blocks until the reply has been
 // read or ctx has ended, whichever is first. Every error is a *renew.IssueError;
@@ -119,7 +106,7 @@ func (r *Request) do(ctx context.Context) (*renew.Token, *renew.IssueError) {
 	if err != nil {
 		return nil, &renew.IssueError{Kind: renew.Invalid, Permanent: true, Unsent: true, Err: err}
 	}
-	resp, err := oneHop(r.Client).Do(req)
+	resp, err := onehop.Client(r.Client).Do(req)
 	if err != nil {
 		e := fault(ctx, err)
 		e.Unsent = w.unsent(err)
@@ -204,20 +191,6 @@ func (r *Request) now() time.Time {
 		return clock.Real{}.Now().Wall
 	}
 	return r.Clock.Now().Wall
-}
-
-// oneHop returns a copy of the client that follows no redirect and keeps no
-// cookies; nil stands for ownClient. A redirected token request would carry the
-// client's credentials, which are meant for the host that was configured, to
-// another one; and a cookie would tie one TokenSource's request to another's.
-func oneHop(client *http.Client) *http.Client {
-	if client == nil {
-		client = ownClient
-	}
-	c := *client
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	c.Jar = nil
-	return &c
 }
 
 // wire is what a request's trace saw of the connection. net/http may still call
