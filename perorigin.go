@@ -74,12 +74,16 @@ func (p *PerOrigin) Authenticate(req *http.Request) (Credential, error) {
 }
 
 // Refused rejects the token that req carried.
-func (p *PerOrigin) Refused(req *http.Request, c Credential, resp *http.Response) (retry bool, err error) {
+func (p *PerOrigin) Refused(req *http.Request, c Credential, resp *http.Response) (Replay, error) {
 	oc, ok := c.(*originCredential)
 	if !ok {
-		return false, &ConfigError{"Credential", fmt.Sprintf("is a %T: a PerOrigin takes back only what its Authenticate returned", c)}
+		return nil, &ConfigError{"Credential", fmt.Sprintf("is a %T: a PerOrigin takes back only what its Authenticate returned", c)}
 	}
-	return oc.ts.Refused(req, oc.cred, resp)
+	replay, err := oc.ts.Refused(req, oc.cred, resp)
+	if replay == nil || err != nil {
+		return nil, err
+	}
+	return p.Authenticate, nil
 }
 
 // tokenSource returns the TokenSource of u's origin. ctx ends only this

@@ -98,6 +98,14 @@ type Authorizer interface {
 	Authorize(req *http.Request, t *Token) error
 }
 
+// RefusalJudge is a Source that knows which 401s are about its token. Refuses reports whether resp refuses t;
+// where it does not, the 401 goes to the caller and t stays in service. Without a RefusalJudge every 401
+// refuses the token. It may read the status and header of resp, must not block, and may be called by several
+// goroutines at once.
+type RefusalJudge interface {
+	Refuses(t *Token, resp *http.Response) bool
+}
+
 // Validator is a Source, or another part of a configuration, that can be
 // checked before it is used. New and Add call it.
 type Validator interface {

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
-	"net/textproto"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -40,68 +37,14 @@ import (
 // without it because authentication failed.
 type Transport struct {
 	auth    Authenticator
-	accept  Accepter // auth, where it is one; else nil
+	learns  Answerer // auth, where it is one; else nil
 	base    http.RoundTripper
 	header  string // canonical
+	refusal int    // the status that refuses a credential: 401, or 407 of a proxy
+	proxy   bool   // the credential is for the proxy that base sends http requests through
 	exists  Existing
 	allowed []string            // sorted
 	origins map[origin]struct{} // as originOf writes them, and with the default port spelt out
-}
-
-// TransportConfig says where the credential of a [Transport] may go, and how.
-// Only Origins is required.
-type TransportConfig struct {
-	// Origins are where the credential may go, as "https://api.example" or
-	// "http://localhost:8080". Case, default ports and a trailing dot make no difference. None is
-	// an error, and so is http to a host that is not loopback (localhost, *.localhost,
-	// 127.0.0.0/8, ::1), unless AllowPlaintext names it.
-	Origins []string
-	// AllowPlaintext names the origins among Origins ("http://10.0.0.7:8080") to which the
-	// credential may go over plain http although they are not loopback: anyone on the way can
-	// read it. It adds no origin.
-	AllowPlaintext []string
-	// OnExisting says what happens to a request that carries Header already. A reverse
-	// proxy needs Replace, or its clients could choose the credential.
-	OnExisting Existing
-	// Header is the header in which the Authenticator puts the credential. Empty means
-	// Authorization. It is what OnExisting looks at, and what is taken off a request that a redirect sends
-	// elsewhere.
-	Header string
-	// Base sends the requests. Nil means http.DefaultTransport. It must not follow redirects. A 401
-	// keeps its connection while the token is replaced: if the issuer is on the same host and the base has
-	// MaxConnsPerHost, give the Source another one.
-	Base http.RoundTripper
-}
-
-// Existing is what happens to a request that already carries the credential
-// header. It carries it if the header is there at all, in any case and even
-// with an empty value or with none: net/http takes an empty list for "do not set this".
-type Existing uint8
-
-const (
-	// Keep sends the request as it is: with its own credential, no other, and
-	// without looking at a 401. Redirects of it never get ours, and keep its own
-	// only within the origin of the first request. Where the first request had
-	// none, a header that turns up on a hop is replaced: a Location with a
-	// password in it puts one there.
-	Keep Existing = iota
-	// Replace takes the header off and authenticates the request like any other.
-	Replace
-	// Refuse fails with an [*ExistingCredentialError].
-	Refuse
-)
-
-// String returns the name of the constant.
-func (e Existing) String() string {
-	switch e {
-	case Keep:
-		return "Keep"
-	case Replace:
-		return "Replace"
-	case Refuse:
-		return "Refuse"
-	}
-	return "Existing(" + strconv.Itoa(int(e)) + ")"
 }
 
 // maxDrain is how much of a 401's body is read so that its connection can be
@@ -111,89 +54,6 @@ const maxDrain = 64 << 10
 // errNotHeld is why the context that Refused gets for a request that cannot be
 // sent again has ended.
 var errNotHeld = errors.New("renew: the request cannot be sent again, so its 401 is not held back")
-
-// NewTransport returns a Transport that puts the credentials of auth on requests
-// to cfg.Origins. The error is a [*ConfigError], or what the Validate method of auth
-// returns where it has one.
-func NewTransport(auth Authenticator, cfg TransportConfig) (*Transport, error) {
-	if ts, ok := auth.(*TokenSource); auth == nil || ok && ts == nil {
-		return nil, &ConfigError{"Authenticator", "is nil: give NewTransport a *TokenSource or another Authenticator"}
-	}
-	if v, ok := auth.(Validator); ok {
-		if err := v.Validate(); err != nil {
-			return nil, err
-		}
-	}
-	if cfg.Header == "" {
-		cfg.Header = "Authorization"
-	}
-	if !plain(cfg.Header, "!#$%&'*+-.^_`|~") { // a token of RFC 9110, section 5.6.2
-		return nil, &ConfigError{"TransportConfig.Header", "is not the name of a header"}
-	}
-	if cfg.OnExisting > Refuse {
-		return nil, &ConfigError{"TransportConfig.OnExisting", "is " + cfg.OnExisting.String() + ": it must be Keep, Replace or Refuse"}
-	}
-	origins, err := cfg.origins()
-	if err != nil {
-		return nil, err
-	}
-	t := &Transport{
-		auth:    auth,
-		base:    cfg.Base,
-		header:  textproto.CanonicalMIMEHeaderKey(cfg.Header),
-		exists:  cfg.OnExisting,
-		origins: origins,
-	}
-	t.accept, _ = auth.(Accepter)
-	for o := range origins {
-		t.allowed = append(t.allowed, o.String())
-	}
-	slices.Sort(t.allowed)
-	for o := range maps.Clone(origins) {
-		origins[o.explicit()] = struct{}{}
-	}
-	return t, nil
-}
-
-// origins reads and judges Origins and AllowPlaintext.
-func (c TransportConfig) origins() (map[origin]struct{}, error) {
-	read := func(field string, texts []string) ([]origin, error) {
-		list := make([]origin, len(texts))
-		for i, text := range texts {
-			o, err := parseOrigin(text)
-			if err != nil {
-				return nil, &ConfigError{fmt.Sprintf("TransportConfig.%s[%d]", field, i), err.Error() + ": write scheme://host or scheme://host:port"}
-			}
-			list[i] = o
-		}
-		return list, nil
-	}
-	plaintext, err := read("AllowPlaintext", c.AllowPlaintext)
-	if err != nil {
-		return nil, err
-	}
-	for i, o := range plaintext {
-		if o.scheme != "http" {
-			return nil, &ConfigError{fmt.Sprintf("TransportConfig.AllowPlaintext[%d]", i), "is " + o.String() + ", which is not plaintext: name http origins only"}
-		}
-	}
-	list, err := read("Origins", c.Origins)
-	if err != nil {
-		return nil, err
-	}
-	if len(list) == 0 {
-		return nil, &ConfigError{"TransportConfig.Origins", "is empty: name the origins that the credential is for, such as https://api.example"}
-	}
-	set := make(map[origin]struct{}, len(list))
-	for i, o := range list {
-		if o.scheme == "http" && !o.loopback() && !slices.Contains(plaintext, o) {
-			return nil, &ConfigError{fmt.Sprintf("TransportConfig.Origins[%d]", i),
-				"is " + o.String() + ", where anyone on the way can read the credential: use https, or name it in TransportConfig.AllowPlaintext too"}
-		}
-		set[o] = struct{}{}
-	}
-	return set, nil
-}
 
 // RoundTrip implements http.RoundTripper. It may block, for a token and for the
 // answer, until req.Context() ends. Beside the errors of the Authenticator and
@@ -207,7 +67,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return unsent(req, &OriginError{Allowed: slices.Clone(t.allowed)})
 	}
 	allowed, hop := t.allows(req), req.Response != nil
-	if !allowed && !hop {
+	if !allowed && !hop && !t.proxy {
 		return unsent(req, &OriginError{Origin: describeOrigin(req.URL), Allowed: slices.Clone(t.allowed)})
 	}
 	out, carries := t.copy(req)
@@ -220,27 +80,21 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.send(req, req)
 	case t.exists == Keep && hop:
 		if first := firstOf(req); t.value(first) != nil {
-			if sameOrigin(first.URL, req.URL) && slices.Equal(t.value(first), t.value(req)) {
+			if (t.proxy || sameOrigin(first.URL, req.URL)) && slices.Equal(t.value(first), t.value(req)) {
 				return t.send(req, req)
 			}
 			return t.send(req, out)
 		}
 	}
-	cred, err := t.authenticate(out)
+	cred, err := t.authenticate(t.auth.Authenticate, out)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := t.send(req, out)
-	if err != nil || resp == nil {
-		return resp, err
-	}
-	if resp.StatusCode == http.StatusUnauthorized {
+	resp, err := t.exchange(req, out, cred, false)
+	if err == nil && resp != nil && resp.StatusCode == t.refusal {
 		return t.refused(req, out, cred, resp)
 	}
-	if t.accept != nil {
-		t.accept.Accepted(out, cred, resp)
-	}
-	return resp, nil
+	return resp, err
 }
 
 // CloseIdleConnections forwards to the base, where that has such a method.
@@ -282,46 +136,60 @@ func (t *Transport) refused(req, sent *http.Request, cred Credential, resp *http
 		return resp, nil
 	}
 	discard(resp)
-	resp, err = t.send(req, again)
-	if err == nil && resp != nil && resp.StatusCode != http.StatusUnauthorized && t.accept != nil {
-		t.accept.Accepted(again, cred, resp)
-	}
-	return resp, err
+	return t.exchange(req, again, cred, true)
 }
 
 // prepare reports the 401 to the Authenticator and returns the replay, with body
 // as its body and ready to be sent; nil when there is none, body is closed then.
 // All that can fail is done here, while the 401 can still be handed back whole.
 func (t *Transport) prepare(req *http.Request, body io.ReadCloser, sent *http.Request, cred Credential, resp *http.Response) (again *http.Request, next Credential, err error) {
-	retry := false
+	var replay Replay
 	defer func() { // also when Refused panics
-		if !retry {
+		if replay == nil {
 			closeBody(body)
 		}
 	}()
-	retry, err = t.auth.Refused(sent, cred, resp)
-	if retry = retry && err == nil; !retry {
+	made, err := t.auth.Refused(sent, cred, resp)
+	if made == nil || err != nil {
 		return nil, nil, err
 	}
+	replay = made
 	again, _ = t.copy(req)
 	again.Body = body
-	if next, err = t.authenticate(again); err != nil {
+	if next, err = t.authenticate(replay, again); err != nil {
 		return nil, nil, err
 	}
 	return again, next, nil
 }
 
-// authenticate puts a credential on out. It closes the body when there is none.
-func (t *Transport) authenticate(out *http.Request) (Credential, error) {
+// authenticate lets put put a credential on out. It closes the body when there is none.
+func (t *Transport) authenticate(put Replay, out *http.Request) (Credential, error) {
 	body, done := out.Body, false
-	defer func() { // also when Authenticate panics
+	defer func() { // also when put panics
 		if !done {
 			closeBody(body)
 		}
 	}()
-	cred, err := t.auth.Authenticate(out)
+	cred, err := put(out)
 	done = err == nil
 	return cred, err
+}
+
+// exchange sends out, which carries cred, and tells the Answerer how that ended, unless it
+// is the first 401, of which Refused is told.
+func (t *Transport) exchange(req, out *http.Request, cred Credential, last bool) (resp *http.Response, err error) {
+	if t.learns == nil {
+		return t.send(req, out)
+	}
+	defer func() { // also when the base panics
+		switch {
+		case resp == nil || err != nil:
+			t.learns.Answered(out, cred, nil)
+		case last || resp.StatusCode != t.refusal:
+			t.learns.Answered(out, cred, resp)
+		}
+	}()
+	return t.send(req, out)
 }
 
 // send sends out, which is req or a copy of it. It takes the copy out of the
@@ -344,6 +212,9 @@ func (t *Transport) roundTripper() http.RoundTripper {
 // allows reports whether the credential may go where req goes. Requests are
 // mostly written as the configuration is, so the first look mostly finds it.
 func (t *Transport) allows(req *http.Request) bool {
+	if t.proxy {
+		return strings.EqualFold(req.URL.Scheme, "http")
+	}
 	if req.URL.Opaque == "" {
 		if _, ok := t.origins[origin{req.URL.Scheme, req.URL.Host}]; ok {
 			return true

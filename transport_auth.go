@@ -21,28 +21,33 @@ type Credential any
 // the strings of a header value (Header["A"][0] = "x"). The body may be read
 // through GetBody, never from Body.
 type Authenticator interface {
-	// Authenticate puts a credential on req. It is called again for the replay
-	// after a 401. It may block until req.Context() ends. When it fails, the
-	// request is not sent, and its error is what the caller gets.
+	// Authenticate puts a credential on req. It may block until req.Context() ends. When it
+	// fails, the request is not sent, and its error is what the caller gets.
 	Authenticate(req *http.Request) (Credential, error)
 
 	// Refused is told that the server answered req, which carried c, with a
-	// 401. It reports whether sending the request again, authenticated anew, can
-	// help; the Transport then does so once. It is not told of a second 401.
+	// 401. Where sending the request again can help, it returns what authenticates the replay, and the
+	// Transport then sends it once; else it returns nil. It is not told of a second 401.
 	//
 	// It may block until req.Context() ends. That context has ended already when
 	// the request cannot be sent again: then Refused starts what it has to start,
 	// and returns without waiting for it, since the caller waits for the 401.
 	// It may read the status and header of resp; the body belongs to the caller,
 	// who gets it unread when there is no replay.
-	Refused(req *http.Request, c Credential, resp *http.Response) (retry bool, err error)
+	Refused(req *http.Request, c Credential, resp *http.Response) (Replay, error)
 }
 
-// Accepter is an [Authenticator] that learns from answers other than a 401, as
-// Digest does from Authentication-Info. The same holds as for Refused, but it
-// must not block at all.
-type Accepter interface {
-	Accepted(req *http.Request, c Credential, resp *http.Response)
+// Replay puts the credential for one replay on req, as Authenticate does for a first
+// request. It may belong to that replay alone, as the answer to a challenge does: a
+// server may take each challenge once.
+type Replay func(req *http.Request) (Credential, error)
+
+// Answerer is an [Authenticator] that learns how requests end, as Digest does from
+// Authentication-Info. For each credential that Authenticate or a [Replay] put on a request, either Refused
+// or Answered is called, once: Answered for any answer but a first 401, and with a nil resp
+// when there was none. The same holds as for Refused, but it must not block at all.
+type Answerer interface {
+	Answered(req *http.Request, c Credential, resp *http.Response)
 }
 
 // Authenticate puts the current token on req, which it changes: by the Source's
@@ -65,17 +70,21 @@ func (ts *TokenSource) Authenticate(req *http.Request) (Credential, error) {
 }
 
 // Refused rejects the token that req carried, as Reject does, with
-// req.Context(). It reports whether there is another token now.
-func (ts *TokenSource) Refused(req *http.Request, c Credential, _ *http.Response) (retry bool, err error) {
+// req.Context(), unless the Source is a [RefusalJudge] and says that resp is not about
+// the token. There is a replay when there is another token now.
+func (ts *TokenSource) Refused(req *http.Request, c Credential, resp *http.Response) (Replay, error) {
 	tok, ok := c.(*Token)
 	if !ok || tok == nil {
-		return false, &ConfigError{"Credential", fmt.Sprintf("is a %T: a TokenSource takes back only the *Token that its Authenticate returned", c)}
+		return nil, &ConfigError{"Credential", fmt.Sprintf("is a %T: a TokenSource takes back only the *Token that its Authenticate returned", c)}
+	}
+	if judge, ok := as[RefusalJudge](ts.src); ok && resp != nil && !judge.Refuses(tok, resp) {
+		return nil, nil
 	}
 	next, err := ts.Reject(req.Context(), tok)
-	if err != nil {
-		return false, err
+	if err != nil || next.Generation() == tok.Generation() {
+		return nil, err
 	}
-	return next.Generation() != tok.Generation(), nil
+	return ts.Authenticate, nil
 }
 
 // Client returns an http.Client that puts the token on requests to the origins

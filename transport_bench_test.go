@@ -20,8 +20,8 @@ func (p published) Authenticate(req *http.Request) (Credential, error) {
 	return p.tok, nil
 }
 
-func (p published) Refused(*http.Request, Credential, *http.Response) (bool, error) {
-	return false, nil
+func (p published) Refused(*http.Request, Credential, *http.Response) (Replay, error) {
+	return nil, nil
 }
 
 // noop is a base that costs nothing.

@@ -198,8 +198,8 @@ func TestR29_Engine_Refused(t *testing.T) {
 	ts := transportSource(t, src)
 	req := newRequest(t, "GET", "https://api.example", nil)
 	for _, c := range []Credential{nil, "token", (*Token)(nil)} {
-		if retry, err := ts.Refused(req, c, nil); retry || err == nil {
-			t.Errorf("Refused(%T) = %v, %v; want an error", c, retry, err)
+		if replay, err := ts.Refused(req, c, nil); replay != nil || err == nil {
+			t.Errorf("Refused(%T) = %v, %v; want an error", c, replay != nil, err)
 		}
 	}
 	first, err := ts.Authenticate(req)
@@ -207,12 +207,43 @@ func TestR29_Engine_Refused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if retry, err := ts.Refused(req, first, nil); !retry || err != nil {
-			t.Errorf("Refused = %v, %v; want a replay", retry, err)
+		if replay, err := ts.Refused(req, first, nil); replay == nil || err != nil {
+			t.Errorf("Refused = %v, %v; want a replay", replay != nil, err)
 		}
 	}
 	if n := src.n.Load(); n != 2 {
 		t.Errorf("issues = %d after three refusals of one token, want 2", n)
+	}
+}
+
+// judged is numbered that takes a 401 for its own only where the server names the token.
+type judged struct{ numbered }
+
+func (*judged) Refuses(t *Token, resp *http.Response) bool {
+	return t.Generation() > 0 && resp.Header.Get("WWW-Authenticate") == `Bearer error="invalid_token"`
+}
+
+// R29: where the Source says that a 401 is not about the token, it goes to the caller and the token
+// stays; also through a wrapper.
+func TestR29_Engine_RefusalJudge(t *testing.T) {
+	src := &judged{}
+	ts := transportSource(t, wrapped{src})
+	for _, tc := range []struct {
+		says   string
+		issues int64
+		sent   int
+	}{{`Bearer error="insufficient_scope"`, 1, 1}, {"", 1, 1}, {`Bearer error="invalid_token"`, 2, 2}} {
+		sent := 0
+		tr := newTransport(t, ts, TransportConfig{Base: baseFunc(func(out *http.Request) (*http.Response, error) {
+			sent++
+			resp, err := answer(401)(out)
+			resp.Header = http.Header{"Www-Authenticate": {tc.says}}
+			return resp, err
+		})})
+		resp, err := tr.RoundTrip(newRequest(t, "GET", "https://api.example", nil))
+		if err != nil || resp.StatusCode != 401 || sent != tc.sent || src.n.Load() != tc.issues {
+			t.Errorf("%s: %v, %v after %d requests and %d issues; want the 401 after %d and %d", tc.says, resp, err, sent, src.n.Load(), tc.sent, tc.issues)
+		}
 	}
 }
 
@@ -463,8 +494,8 @@ func TestR28_Engine_PerOriginMisused(t *testing.T) {
 		}
 	}
 	p := &PerOrigin{Manager: transportManager(t), New: source}
-	if retry, err := p.Refused(req, "foreign", nil); retry || err == nil {
-		t.Errorf("Refused = %v, %v; want an error", retry, err)
+	if replay, err := p.Refused(req, "foreign", nil); replay != nil || err == nil {
+		t.Errorf("Refused = %v, %v; want an error", replay != nil, err)
 	}
 	if _, err := p.Authenticate(newRequest(t, "GET", "/path", nil)); err == nil {
 		t.Error("Authenticate without an origin = nil, want an error")

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -297,40 +298,109 @@ func TestR29_ContextEndsDuringTheWait(t *testing.T) {
 	})
 }
 
-// accepting is tokens that count what was accepted.
-type accepting struct {
+// learner is tokens that note how each request ended that carried one.
+type learner struct {
 	tokens
-	t        *testing.T
-	accepted []int
+	t     *testing.T
+	heard []string
 }
 
-func (a *accepting) Accepted(req *http.Request, c Credential, resp *http.Response) {
-	if req.Header.Get("Authorization") != bearer(*c.(*int64)) {
-		a.t.Errorf("Accepted got %v with %v", req.Header, *c.(*int64))
+func (a *learner) Refused(req *http.Request, c Credential, resp *http.Response) (Replay, error) {
+	a.note(req, c, "refused", resp)
+	return a.tokens.Refused(req, c, resp)
+}
+
+func (a *learner) Answered(req *http.Request, c Credential, resp *http.Response) {
+	a.note(req, c, "answered", resp)
+}
+
+func (a *learner) note(req *http.Request, c Credential, how string, resp *http.Response) {
+	n := *c.(*int64)
+	if req.Header.Get("Authorization") != bearer(n) {
+		a.t.Errorf("%s with %v and token %d", how, req.Header, n)
 	}
-	a.accepted = append(a.accepted, resp.StatusCode)
+	status := 0
+	if resp != nil {
+		status = resp.StatusCode
+	}
+	a.heard = append(a.heard, fmt.Sprint(how, " ", n, " ", status))
 }
 
-// R29: an Accepter sees every answer to a credential but the 401s.
-func TestR29_AccepterSeesAnswers(t *testing.T) {
+// R29: of each credential on a request an Answerer hears once how that ended, whatever the base does.
+func TestR29_AnswererHearsEachEnd(t *testing.T) {
+	const fails, nothing, both, panics = -1, -2, -3, -4
 	for _, tc := range []struct {
 		answers []int
-		want    string
+		want    []string
 	}{
-		{[]int{200}, "[200]"}, {[]int{500}, "[500]"}, {[]int{401, 204}, "[204]"}, {[]int{401, 403}, "[403]"}, {[]int{401, 401}, "[]"},
+		{[]int{200}, []string{"answered 0 200"}},
+		{[]int{500}, []string{"answered 0 500"}},
+		{[]int{407}, []string{"answered 0 407"}},
+		{[]int{401, 204}, []string{"refused 0 401", "answered 1 204"}},
+		{[]int{401, 403}, []string{"refused 0 401", "answered 1 403"}},
+		{[]int{401, 401}, []string{"refused 0 401", "answered 1 401"}},
+		{[]int{fails}, []string{"answered 0 0"}},
+		{[]int{nothing}, []string{"answered 0 0"}},
+		{[]int{both}, []string{"answered 0 0"}},
+		{[]int{panics}, []string{"answered 0 0"}},
+		{[]int{401, fails}, []string{"refused 0 401", "answered 1 0"}},
+		{[]int{401, panics}, []string{"refused 0 401", "answered 1 0"}},
 	} {
-		auth, n := &accepting{t: t}, 0
+		auth, n := &learner{t: t}, 0
 		tr := newTransport(t, auth, TransportConfig{Base: baseFunc(func(out *http.Request) (*http.Response, error) {
 			n++
-			return answer(tc.answers[n-1])(out)
+			switch status := tc.answers[n-1]; status {
+			case fails:
+				return nil, io.ErrUnexpectedEOF
+			case nothing:
+				return nil, nil
+			case both:
+				resp, _ := answer(401)(out)
+				return resp, io.ErrUnexpectedEOF
+			case panics:
+				panic("base")
+			default:
+				return answer(status)(out)
+			}
 		})})
-		if _, err := tr.RoundTrip(newRequest(t, "GET", "https://api.example", nil)); err != nil {
-			t.Fatal(err)
-		}
-		if got := fmt.Sprint(auth.accepted); got != tc.want {
-			t.Errorf("answers %v: accepted %v, want %v", tc.answers, got, tc.want)
+		func() {
+			defer func() { _ = recover() }()
+			_, _ = tr.RoundTrip(newRequest(t, "GET", "https://api.example", nil))
+		}()
+		if !slices.Equal(auth.heard, tc.want) {
+			t.Errorf("answers %v: heard %q, want %q", tc.answers, auth.heard, tc.want)
 		}
 	}
+}
+
+// R29: a replay carries what Refused made for it, and not what the next request would.
+func TestR29_ReplayIsBoundToItsRefusal(t *testing.T) {
+	var sent []string
+	tr := newTransport(t, challenged{}, TransportConfig{Base: baseFunc(func(out *http.Request) (*http.Response, error) {
+		sent = append(sent, out.Header.Get("Authorization"))
+		resp, err := answer(map[bool]int{true: 401, false: 200}[len(sent) == 1])(out)
+		resp.Header = http.Header{"Www-Authenticate": {"once"}}
+		return resp, err
+	})})
+	if _, err := tr.RoundTrip(newRequest(t, "GET", "https://api.example", nil)); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"", "answer to once"}; !slices.Equal(sent, want) {
+		t.Errorf("sent %q, want %q", sent, want)
+	}
+}
+
+// challenged answers each challenge in the replay that it led to, and nothing before.
+type challenged struct{}
+
+func (challenged) Authenticate(*http.Request) (Credential, error) { return nil, nil }
+
+func (challenged) Refused(_ *http.Request, _ Credential, resp *http.Response) (Replay, error) {
+	text := "answer to " + resp.Header.Get("WWW-Authenticate")
+	return func(req *http.Request) (Credential, error) {
+		req.Header.Set("Authorization", text)
+		return nil, nil
+	}, nil
 }
 
 // R29: many requests through one client while tokens are revoked under them: each

@@ -38,11 +38,14 @@ func (a *tokens) Authenticate(req *http.Request) (Credential, error) {
 	return &n, nil
 }
 
-func (a *tokens) Refused(_ *http.Request, c Credential, _ *http.Response) (bool, error) {
+func (a *tokens) Refused(_ *http.Request, c Credential, _ *http.Response) (Replay, error) {
 	a.refused.Add(1)
 	n := *c.(*int64)
 	a.n.CompareAndSwap(n, n+1)
-	return a.n.Load() != n, nil
+	if a.n.Load() == n {
+		return nil, nil
+	}
+	return a.Authenticate, nil
 }
 
 // tokenMark is in every token of these tests and nowhere else.
@@ -64,11 +67,15 @@ func (a authFuncs) Authenticate(req *http.Request) (Credential, error) {
 	return nil, nil
 }
 
-func (a authFuncs) Refused(req *http.Request, c Credential, resp *http.Response) (bool, error) {
-	if a.refused != nil {
-		return a.refused(req, c, resp)
+func (a authFuncs) Refused(req *http.Request, c Credential, resp *http.Response) (Replay, error) {
+	if a.refused == nil {
+		return nil, nil
 	}
-	return false, nil
+	retry, err := a.refused(req, c, resp)
+	if !retry {
+		return nil, err
+	}
+	return a.Authenticate, err
 }
 
 type baseFunc func(*http.Request) (*http.Response, error)

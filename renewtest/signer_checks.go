@@ -81,8 +81,7 @@ func checkUntouched(k *signerKit) {
 			out.Header[name] = values[:len(values):len(values)]
 		}
 		err := k.try("Authenticate", func(context.Context) error {
-			_, err := k.h.Signer.Authenticate(out)
-			return err
+			return k.sign(out)
 		})
 		if err != nil {
 			k.Fatalf("R29: Authenticate failed for a %s: %v", m.req.Method, err)
@@ -273,8 +272,7 @@ func checkEnded(k *signerKit) {
 		return ctx
 	}
 	err := k.try("Authenticate", func(ctx context.Context) error {
-		_, err := k.h.Signer.Authenticate(k.request(ended(ctx), k.here.url("/"), "").req)
-		return err
+		return k.sign(k.request(ended(ctx), k.here.url("/"), "").req)
 	})
 	if err != nil { // it may also sign, since that takes no time
 		k.checkStopped("Authenticate", nil, err)
@@ -299,6 +297,15 @@ func checkEnded(k *signerKit) {
 	if k.h.Budget != nil && k.h.Budget.Left(k.clk.Now().Mono) < left {
 		k.Errorf("R18: Refused spent a unit for a replay that cannot be: its context had ended")
 	}
+}
+
+// sign lets the signer authenticate req, which is not sent.
+func (k *signerKit) sign(req *http.Request) error {
+	cred, err := k.h.Signer.Authenticate(req)
+	if a, ok := k.h.Signer.(renew.Answerer); ok && err == nil {
+		a.Answered(req, cred, nil)
+	}
+	return err
 }
 
 // unauthorized returns a 401 that was not sent.
@@ -370,8 +377,7 @@ func checkSignerSecrets(k *signerKit) {
 		_ = k.try("Authenticate", func(ctx context.Context) error {
 			m := k.request(ctx, k.here.url("/odd"), "a=1")
 			spoil(m.req)
-			_, err := k.h.Signer.Authenticate(m.req)
-			return err
+			return k.sign(m.req)
 		})
 	}
 }

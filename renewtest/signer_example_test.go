@@ -21,8 +21,8 @@ func (s keySigner) Authenticate(req *http.Request) (renew.Credential, error) {
 }
 
 // Refused: the same key again would be refused again.
-func (s keySigner) Refused(*http.Request, renew.Credential, *http.Response) (bool, error) {
-	return false, nil
+func (s keySigner) Refused(*http.Request, renew.Credential, *http.Response) (renew.Replay, error) {
+	return nil, nil
 }
 
 // TestKeySigner is the test of a signer without a nonce, which has a header of its own.

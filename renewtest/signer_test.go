@@ -77,19 +77,23 @@ func (s *macSigner) signAs(req *http.Request, nonce string) error {
 	return nil
 }
 
-func (s *macSigner) Refused(req *http.Request, c renew.Credential, resp *http.Response) (bool, error) {
+func (s *macSigner) Refused(req *http.Request, c renew.Credential, resp *http.Response) (renew.Replay, error) {
 	if s.refused != nil {
-		return s.refused(req, c, resp)
+		retry, err := s.refused(req, c, resp)
+		if !retry {
+			return nil, err
+		}
+		return s.Authenticate, err
 	}
 	if req.Context().Err() != nil {
-		return false, nil
+		return nil, nil
 	}
 	now := clock.Real{}.Now().Mono
 	if _, ok := s.budget.Reserve(now); !ok {
-		return false, nil
+		return nil, nil
 	}
 	s.budget.Spend(now)
-	return true, nil
+	return s.Authenticate, nil
 }
 
 func macOf(secret, nonce, method, uri string, body []byte) string {

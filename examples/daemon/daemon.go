@@ -207,6 +207,10 @@ func (s *stopwatch) Authenticate(req *http.Request) (renew.Credential, error) {
 }
 
 // Refused implements renew.Authenticator.
-func (s *stopwatch) Refused(req *http.Request, c renew.Credential, resp *http.Response) (bool, error) {
-	return s.ts.Refused(req, c, resp)
+func (s *stopwatch) Refused(req *http.Request, c renew.Credential, resp *http.Response) (renew.Replay, error) {
+	replay, err := s.ts.Refused(req, c, resp)
+	if replay == nil || err != nil {
+		return nil, err
+	}
+	return s.Authenticate, nil
 }

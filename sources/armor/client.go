@@ -274,13 +274,16 @@ func (a *caller) Authenticate(req *http.Request) (renew.Credential, error) {
 }
 
 // Refused rejects the token that req carried, and notes why there is no other one.
-func (a *caller) Refused(req *http.Request, cred renew.Credential, resp *http.Response) (bool, error) {
+func (a *caller) Refused(req *http.Request, cred renew.Credential, resp *http.Response) (renew.Replay, error) {
 	if cred == nil {
-		return false, nil
+		return nil, nil
 	}
-	retry, err := a.ts.Refused(req, cred, resp)
+	replay, err := a.ts.Refused(req, cred, resp)
 	if c, ok := req.Context().Value(callKey{}).(*call); ok {
 		c.refused = err
 	}
-	return retry, err
+	if replay == nil || err != nil {
+		return nil, err
+	}
+	return a.Authenticate, nil
 }

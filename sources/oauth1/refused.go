@@ -14,10 +14,10 @@ import (
 // strictest servers that are known allow 5 minutes.
 const maxSkew = time.Minute
 
-// Refused says whether another signature can help. RFC 5849, section 3.2, has a 401 for
+// Refused decides whether another signature can help. RFC 5849, section 3.2, has a 401 for
 // wrong credentials, which a replay does not mend, and also for a nonce that was used (net/http sends a request again
 // by itself when a connection dies) and for a timestamp that is too old or too new, which it does. Most servers
-// do not say which it was. So the answer is yes, unless
+// do not say which it was. So there is a replay, unless
 //
 //   - the server names another reason, in oauth_problem of WWW-Authenticate;
 //   - the budget has no unit: each replay spends one when it is allowed, so that a key which is no good
@@ -28,27 +28,27 @@ const maxSkew = time.Minute
 //
 // When the reply's Date is more than a minute from the Clock, timestamps follow the server from then on, for
 // all requests of this Signer, so that a host with a wrong clock works too. Refused does not block.
-func (s *Signer) Refused(req *http.Request, _ renew.Credential, resp *http.Response) (retry bool, err error) {
+func (s *Signer) Refused(req *http.Request, _ renew.Credential, resp *http.Response) (renew.Replay, error) {
 	switch problemIn(resp.Header.Values("WWW-Authenticate")) {
 	case "", problemNonce, problemTimestamp:
 	default:
-		return false, nil
+		return nil, nil
 	}
 	now := s.now()
 	s.follow(resp.Header, now)
 	if req.Context().Err() != nil {
-		return false, nil
+		return nil, nil
 	}
 	b := s.Budget
 	if b == nil {
 		b = &s.own
 	}
 	if at, ok := b.Reserve(now.Mono); !ok {
-		return false, &renew.BudgetError{RetryAt: now.Wall.Add(at - now.Mono)}
+		return nil, &renew.BudgetError{RetryAt: now.Wall.Add(at - now.Mono)}
 	}
-	// At once and not at the replay's end, which nobody would report if it were refused again.
+	// At once and not at the replay's end: what comes of it makes no difference.
 	b.Spend(now.Mono)
-	return true, nil
+	return s.Authenticate, nil
 }
 
 // follow notes how far the server's clock is from ours.

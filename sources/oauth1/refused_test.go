@@ -36,7 +36,7 @@ func TestR22_RefusedSaysWhatHelps(t *testing.T) {
 		`OAuth oauth_problem="something else"`:             true,
 	} {
 		s := testSigner(newProvider())
-		got, err := s.Refused(get(t, "https://a.example/"), nil, unauthorized("WWW-Authenticate", text))
+		got, err := replays(s, get(t, "https://a.example/"), unauthorized("WWW-Authenticate", text))
 		if err != nil || got != retry {
 			t.Errorf("%s: retry %t, %v; want %t", text, got, err, retry)
 		}
@@ -45,7 +45,7 @@ func TestR22_RefusedSaysWhatHelps(t *testing.T) {
 		}
 	}
 	s := testSigner(newProvider())
-	if got, err := s.Refused(get(t, "https://a.example/"), nil, unauthorized("WWW-Authenticate", "Basic", "WWW-Authenticate", "OAuth oauth_problem=token_used")); got || err != nil {
+	if got, err := replays(s, get(t, "https://a.example/"), unauthorized("WWW-Authenticate", "Basic", "WWW-Authenticate", "OAuth oauth_problem=token_used")); got || err != nil {
 		t.Errorf("the second field was not read: retry %t, %v", got, err)
 	}
 }
@@ -70,7 +70,7 @@ func TestR18_ReplaysHaveABudget(t *testing.T) {
 			allowed := 0
 			for i := range tt.units + 3 {
 				s := signers[i%len(signers)]
-				ok, err := s.Refused(get(t, "https://a.example/"), nil, unauthorized())
+				ok, err := replays(s, get(t, "https://a.example/"), unauthorized())
 				if ok {
 					allowed++
 				}
@@ -83,7 +83,7 @@ func TestR18_ReplaysHaveABudget(t *testing.T) {
 				t.Errorf("%d replays allowed, want %d", allowed, tt.units)
 			}
 			clk.Advance(tt.window)
-			if ok, err := signers[0].Refused(get(t, "https://a.example/"), nil, unauthorized()); !ok || err != nil {
+			if ok, err := replays(signers[0], get(t, "https://a.example/"), unauthorized()); !ok || err != nil {
 				t.Errorf("after the window: %t, %v", ok, err)
 			}
 		})
@@ -97,7 +97,7 @@ func TestRefusedWithoutReplay(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	ahead := time.Unix(1400000000, 0).Add(time.Hour).UTC().Format(http.TimeFormat)
-	ok, err := s.Refused(get(t, "https://a.example/").WithContext(ctx), nil, unauthorized("Date", ahead))
+	ok, err := replays(s, get(t, "https://a.example/").WithContext(ctx), unauthorized("Date", ahead))
 	if ok || err != nil || s.own.Left(s.now().Mono) != 4 || s.skew.Load() != 3600 {
 		t.Errorf("Refused = %t, %v with %d units left and a skew of %d s", ok, err, s.own.Left(s.now().Mono), s.skew.Load())
 	}
@@ -158,4 +158,10 @@ func TestR29_WrongClock(t *testing.T) {
 	if left := s.own.Left(s.now().Mono); p.served != 10 || left != 3 {
 		t.Errorf("served %d, %d units left: want 10 and 3", p.served, left)
 	}
+}
+
+// replays reports whether s wants a replay after the 401.
+func replays(s *Signer, req *http.Request, resp *http.Response) (bool, error) {
+	replay, err := s.Refused(req, nil, resp)
+	return replay != nil, err
 }

@@ -123,7 +123,9 @@ func (c *Client) client() (*http.Client, error) {
 // person something, and a signature that was refused is refused again.
 type once struct{ renew.Authenticator }
 
-func (once) Refused(*http.Request, renew.Credential, *http.Response) (bool, error) { return false, nil }
+func (once) Refused(*http.Request, renew.Credential, *http.Response) (renew.Replay, error) {
+	return nil, nil
+}
 
 // bounded returns a context that ends with ctx, or after the Timeout.
 func (c *Client) bounded(ctx context.Context) (context.Context, func()) {
