@@ -202,7 +202,7 @@ func TestUnsent(t *testing.T) {
 
 // The host that is called must be the server that the challenge is from; case and one dot at the end
 // do not matter, an override holds over it, and nothing is signed otherwise.
-func TestServerName(t *testing.T) {
+func TestCrtauth_ServerName(t *testing.T) {
 	for _, tt := range []struct {
 		origin, override, server string
 		ok                       bool
@@ -217,6 +217,8 @@ func TestServerName(t *testing.T) {
 		{"https://api.example", "", "other.example", false},
 		{"https://api.example", "", "api.example.evil.example", false},
 		{"https://api.example", "", "example", false},
+		{"https://api.example", "", "evilapi.example", false},
+		{"https://api.example", "", "evil.api.example", false},
 		{"https://api.example", "", "api.example:443", false},
 		{"https://api.example", "", "api.example..", false},
 		{"https://api.example", "", "*.example", false},
@@ -245,7 +247,7 @@ func TestServerName(t *testing.T) {
 }
 
 // A server that relays the challenge of another one gets no signature.
-func TestRelayedChallenge(t *testing.T) {
+func TestCrtauth_RelayedChallenge(t *testing.T) {
 	bank, src := newServer(crtauthtest.Options{ServerName: "bank.example"})
 	key := &slow{Signer: src.Signer}
 	evil := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { bank.ServeHTTP(w, r) })

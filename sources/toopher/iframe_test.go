@@ -64,7 +64,7 @@ func newFrame() *toopher.Iframe {
 
 // The one rule that everything else rests on: before the signature holds, nothing that a browser
 // posted says anything, least of all an error code that means opted out.
-func TestSignatureIsCheckedFirst(t *testing.T) {
+func TestToopher_SignatureIsCheckedFirst(t *testing.T) {
 	f := newFrame()
 	signed := sign(frameSecret, granted(map[string]string{"error_code": "704", "error_message": "The user has disabled Toopher."}))
 	if _, err := f.Postback(signed, frameToken); !errors.Is(err, toopher.ErrUserDisabled) || errors.Is(err, toopher.ErrPostback) {
@@ -96,7 +96,7 @@ func TestSignatureIsCheckedFirst(t *testing.T) {
 }
 
 // Each check comes before the next: what fails several is told the first.
-func TestOrderOfTheChecks(t *testing.T) {
+func TestToopher_OrderOfTheChecks(t *testing.T) {
 	f := newFrame()
 	old := map[string]string{"timestamp": "1400000000", "session_token": "other", "error_code": "704", "resource_type": "x"}
 	for _, tt := range []struct {
