@@ -299,7 +299,7 @@ func TestSSHAgentKeyRemovedMeanwhile(t *testing.T) {
 		return false
 	})
 	_, err := src.Issue(t.Context())
-	local(t, "removed meanwhile", err, "refuses to sign", "was removed")
+	local(t, "removed meanwhile", err, "does not sign", "was the key removed")
 
 	// With the same key in a file the login goes on.
 	a.add("-q", a.keys["rsa"])

@@ -5,9 +5,13 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/clock"
@@ -55,41 +59,63 @@ func (a *Agent) Validate() error {
 // shows none.
 func (a *Agent) Keys(ctx context.Context) ([]Key, error) {
 	limit := a.timeout()
-	reply, err := a.ask(ctx, min(limit, listTimeout), []byte{agentList})
+	var list []*agent.Key
+	err := a.ask(ctx, min(limit, listTimeout), "list its keys", func(c agent.Agent) (err error) {
+		list, err = c.List()
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	found, others, err := readIdentities(reply)
-	if err != nil {
-		return nil, a.trouble(err)
+	var keys []Key
+	for _, key := range list {
+		if public := publicRSA(key); public != nil {
+			keys = append(keys, Key{Public: public, Sign: func(ctx context.Context, data []byte) ([]byte, error) {
+				return a.sign(ctx, limit, key, data)
+			}})
+		}
 	}
-	if len(found) == 0 {
-		return nil, a.trouble(fmt.Errorf("shows no RSA key of %d bits or more, and %d others: add one (ssh-add FILE), or unlock the agent (ssh-add -X)", minBits, others))
-	}
-	keys := make([]Key, len(found))
-	for i, id := range found {
-		keys[i] = Key{Public: id.public, Sign: func(ctx context.Context, data []byte) ([]byte, error) {
-			reply, err := a.ask(ctx, limit, signRequest(id.blob, data))
-			if err != nil {
-				return nil, err
-			}
-			signature, err := readSignature(reply)
-			switch {
-			case errors.Is(err, errOtherMethod):
-				return nil, &renew.ConfigError{Field: "Agent", Reason: "signs by another method than ssh-rsa with SHA-1, the one that crtauth has: use another agent, or a PEM"}
-			case err != nil:
-				return nil, a.trouble(err)
-			}
-			return signature, nil
-		}}
+	if len(keys) == 0 {
+		return nil, a.trouble(fmt.Errorf("shows no RSA key of %d bits or more, and %d others: add one (ssh-add FILE), or unlock the agent (ssh-add -X)", minBits, len(list)))
 	}
 	return keys, nil
 }
 
-// identity is an RSA key of an agent.
-type identity struct {
-	blob   []byte // as the agent wants to be asked for it
-	public *rsa.PublicKey
+// publicRSA returns the key, or nil where it cannot serve: other types, certificates, keys that are too short
+// or too long.
+func publicRSA(key ssh.PublicKey) *rsa.PublicKey {
+	if key.Type() != ssh.KeyAlgoRSA {
+		return nil
+	}
+	parsed, err := ssh.ParsePublicKey(key.Marshal())
+	if err != nil {
+		return nil
+	}
+	public, ok := parsed.(ssh.CryptoPublicKey)
+	if !ok {
+		return nil
+	}
+	pub, ok := public.CryptoPublicKey().(*rsa.PublicKey)
+	if !ok || checkSize("", pub) != nil {
+		return nil
+	}
+	return pub
+}
+
+// sign asks for a signature with SHA-1, and takes the wrapper off that SSH has around it.
+func (a *Agent) sign(ctx context.Context, limit time.Duration, key ssh.PublicKey, data []byte) ([]byte, error) {
+	var signature *ssh.Signature
+	err := a.ask(ctx, limit, "sign (was the key removed, or its use not allowed, or does this system forbid SHA-1 signatures? a PEM needs no agent)", func(c agent.Agent) (err error) {
+		signature, err = c.Sign(key, data)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if signature.Format != ssh.KeyAlgoRSA {
+		return nil, &renew.ConfigError{Field: "Agent", Reason: "signs by another method than ssh-rsa with SHA-1, the one that crtauth has: use another agent, or a PEM"}
+	}
+	return signature.Blob, nil
 }
 
 // trouble makes an error that follows the agent's name.
@@ -114,15 +140,16 @@ func (a *Agent) timeout() time.Duration {
 // errSlow is the end of a timeout.
 var errSlow = errors.New("the agent's timeout has passed")
 
-// ask sends one message to the agent and returns its answer. It blocks until that is there,
-// the timeout has passed, or ctx has ended, whose cause it then returns.
-func (a *Agent) ask(ctx context.Context, limit time.Duration, message []byte) ([]byte, error) {
+// ask connects to the agent, and lets talk ask it one thing. It blocks until that is answered,
+// the timeout has passed, or ctx has ended, whose cause it then returns. task is what the agent was asked to
+// do, for the error.
+func (a *Agent) ask(ctx context.Context, limit time.Duration, task string, talk func(agent.Agent) error) error {
 	path := a.socket()
 	if path == "" {
-		return nil, errors.New("there is no ssh-agent: SSH_AUTH_SOCK is not set (start an agent, set Agent.Socket, or use a PEM)")
+		return errors.New("there is no ssh-agent: SSH_AUTH_SOCK is not set (start an agent, set Agent.Socket, or use a PEM)")
 	}
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	own, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -132,31 +159,29 @@ func (a *Agent) ask(ctx context.Context, limit time.Duration, message []byte) ([
 	}
 	timer := clk.AfterFunc(limit, func() { cancel(errSlow) })
 	defer timer.Stop()
-	reply, err := exchange(own, path, message)
+	err := exchange(own, path, talk)
 	switch {
 	case err == nil:
-		return reply, nil
+		return nil
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	case errors.Is(context.Cause(own), errSlow):
-		return nil, a.trouble(fmt.Errorf("has not answered for %v: does it wait for somebody to allow the use of the key?", limit))
+		return a.trouble(fmt.Errorf("has not answered for %v: does it wait for somebody to allow the use of the key?", limit))
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok { // its text would repeat the path
-		err = fmt.Errorf("cannot be talked to (%s: %w): start it, or set Agent.Socket to where it is", e.Op, e.Err)
+		return a.trouble(fmt.Errorf("cannot be talked to (%s: %w): start it, or set Agent.Socket to where it is", e.Op, e.Err))
 	}
-	return nil, a.trouble(err)
+	return a.trouble(fmt.Errorf("does not %s: %w", task, err))
 }
 
-// exchange connects, writes one message and reads one. It ends with ctx.
-func exchange(ctx context.Context, path string, message []byte) ([]byte, error) {
+// exchange connects, and closes the connection when talk is done or ctx ends.
+func exchange(ctx context.Context, path string, talk func(agent.Agent) error) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	if _, err := conn.Write(appendString(nil, message)); err != nil {
-		return nil, err
-	}
-	return readFrame(conn)
+	// Without its Close, or the library would read in a goroutine that an agent which answers twice can hold for ever.
+	return talk(agent.NewClient(struct{ io.ReadWriter }{conn}))
 }

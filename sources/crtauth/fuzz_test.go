@@ -3,9 +3,13 @@ package crtauth
 import (
 	"bytes"
 	"encoding/hex"
+	"io"
 	"net/http"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
 )
 
 // A challenge that is taken has one reading: written again in the shortest form it reads the same, and what
@@ -99,23 +103,23 @@ func FuzzAgentFrame(f *testing.F) {
 	}
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 12})
 	f.Add([]byte{0, 0, 0, 1, 6})
-	f.Fuzz(func(t *testing.T, wireBytes []byte) {
-		frame, err := readFrame(bytes.NewReader(wireBytes))
-		if err != nil {
-			return
+	k := load(f).Keys["k2048"]
+	key := must(ssh.NewPublicKey(&k.Private(f).PublicKey))
+	f.Fuzz(func(t *testing.T, reply []byte) {
+		client := func() agent.Agent {
+			return agent.NewClient(struct {
+				io.Reader
+				io.Writer
+			}{bytes.NewReader(reply), io.Discard})
 		}
-		if len(frame) > maxFrame {
-			t.Fatalf("%d bytes", len(frame))
-		}
-		found, _, err := readIdentities(frame)
-		if err == nil {
-			for _, id := range found {
-				if id.public == nil || (Key{Public: id.public}).Fingerprint() == (Fingerprint{}) || len(id.blob) > len(frame) {
+		if list, err := client().List(); err == nil {
+			for _, found := range list {
+				if public := publicRSA(found); public != nil && (Key{Public: public}).Fingerprint() == (Fingerprint{}) {
 					t.Fatal("a key that cannot serve")
 				}
 			}
 		}
-		if signature, err := readSignature(frame); err == nil && len(signature) > len(frame) {
+		if signature, err := client().Sign(key, nil); err == nil && len(signature.Blob) > len(reply) {
 			t.Fatal("a signature longer than its message")
 		}
 	})
