@@ -121,8 +121,15 @@ func TestOAuth1Flow(t *testing.T) {
 	_, err = flow.TemporaryCredentials(t.Context(), "")
 	refusedFor(t, "an unknown client", err)
 
+	// A clock an hour off. oauthlib's answer is a 400 in a form of its own.
+	flow.Signer = &oauth1.Signer{ClientKey: oddKey, ClientSecret: renew.NewSecret(oddSecret), Clock: shifted{clock.Real{}, time.Hour}}
+	_, err = flow.TemporaryCredentials(t.Context(), "")
+	if e, ok := errors.AsType[*renew.IssueError](err); !ok || e.Status != http.StatusBadRequest || e.Permanent {
+		t.Errorf("a wrong clock: %v, want a 400 that may pass", err)
+	}
+
 	n := len(clients)
-	b := p.check(t, 3*n+2, map[string]int{"client": 1, "verifier": n, "resource_owner": n})
+	b := p.check(t, 3*n+2, map[string]int{"client": 1, "clock": 1, "verifier": n, "resource_owner": n})
 	if b.ByPlace["query"] == 0 || b.ByPlace["body"] == 0 || b.ByMethod["RSA-SHA1"] != 3 || b.ByMethod["PLAINTEXT"] != 3 {
 		t.Errorf("by place %v, by method %v", b.ByPlace, b.ByMethod)
 	}
