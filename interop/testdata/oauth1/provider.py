@@ -10,6 +10,7 @@ provider. Standard output is one line: the URL, or what is not installed.
 
 import http.client
 import json
+import os
 import sys
 import threading
 import time
@@ -290,3 +291,4 @@ server = Server(("127.0.0.1", 0), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 print("http://127.0.0.1:%d" % server.server_port, flush=True)
 sys.stdin.read()
+os._exit(0)  # without waiting for connections
