@@ -42,9 +42,9 @@ const (
 // oauth1Config is what a provider is told. Its zero value has the usual clients, no limit for clocks but
 // oauthlib's own, and does not say why it refuses.
 type oauth1Config struct {
-	ClockLimit int     `json:"clock_limit"` // seconds
-	Problems   bool    `json:"problems"`
-	Toopher    *string `json:"toopher"` // host and port
+	ClockLimit int    `json:"clock_limit"` // seconds
+	Problems   bool   `json:"problems"`
+	Toopher    string `json:"toopher"` // host and port
 }
 
 // oauth1Books are the counts of the provider.

@@ -393,6 +393,10 @@ func (s shifted) Now() clock.Instant {
 func TestOAuth1WrongCredentials(t *testing.T) {
 	t.Parallel()
 	const times, units = 10, 4
+	stranger, _ := newRSAKey(t)
+	byKey := func(s *oauth1.Signer, client string, method oauth1.Method) {
+		s.ClientKey, s.ClientSecret, s.Method, s.PrivateKey = client, renew.Secret{}, method, oauth1.NewKey(stranger)
+	}
 	for name, says := range map[string]bool{"without a reason": false, "with a reason": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -411,6 +415,9 @@ func TestOAuth1WrongCredentials(t *testing.T) {
 				{"client", "client", func(s *oauth1.Signer) { s.ClientKey = "NobodyKnowsThisClient" }},
 				{"token", "resource_owner", func(s *oauth1.Signer) { s.Token = renew.NewSecret("AccessTokenOfNobody0001") }},
 				{"token of another client", "signature", func(s *oauth1.Signer) { s.ClientKey, s.ClientSecret = plainKey, renew.NewSecret(plainSecret) }},
+				{"private key", "signature", func(s *oauth1.Signer) { byKey(s, rsaKey, oauth1.RSASHA1) }},
+				{"method, for a client without a key", "signature", func(s *oauth1.Signer) { byKey(s, oddKey, oauth1.RSASHA256) }},
+				{"secret, sent in the clear", "signature", func(s *oauth1.Signer) { s.Method, s.TokenSecret = oauth1.Plaintext, renew.NewSecret("another") }},
 			} {
 				s := p.signer()
 				tt.wrong(s)

@@ -27,7 +27,7 @@ func TestOAuth1Toopher(t *testing.T) {
 	}
 	t.Cleanup(stop)
 	address := strings.TrimSuffix(strings.TrimPrefix(base, "http://"), "/v1")
-	p := newOAuth1Peer(t, oauth1Config{Toopher: &address})
+	p := newOAuth1Peer(t, oauth1Config{Toopher: address})
 	c := &toopher.Client{Key: oddKey, Secret: renew.NewSecret(oddSecret), BaseURL: p.URL + "/v1"}
 	ctx, user := t.Context(), "kim+a&b=c@example.test é"
 

@@ -32,7 +32,7 @@ CLIENTS = CONFIG["clients"]  # by key: {"secret": ...} or {"rsa": PEM of the pub
 TOKENS = CONFIG["tokens"]  # secrets of access tokens, by client key and token
 CLOCK_LIMIT = CONFIG["clock_limit"]  # seconds; oauthlib's own is 600
 PROBLEMS = CONFIG["problems"]  # whether a 401 says why, as OAuth Problem Reporting does
-TOOPHER = CONFIG["toopher"]  # host and port that requests below /v1 go on to
+TOOPHER = CONFIG["toopher"]  # host and port that requests below /v1 go on to, the pages below /v1/web excepted
 
 NOBODY = "no client or token has this name"
 LOCK = threading.Lock()  # guards what follows
@@ -226,7 +226,7 @@ class Handler(BaseHTTPRequestHandler):
             self.judged(valid, message, self.seen)
         elif path.startswith("/v1/"):
             valid, _ = SIGNED.validate_request(*message)
-            page = path.startswith("/v1/web/") or TOOPHER is None
+            page = path.startswith("/v1/web/")
             self.judged(valid, message, self.seen if page else lambda: self.forward(raw, headers))
         else:
             self.answer(404, {}, "")
