@@ -386,24 +386,30 @@ func TestOAuth1Vectors(t *testing.T) {
 	if len(vectors) != has {
 		t.Fatalf("%d vectors, want %d", len(vectors), has)
 	}
+	doc, err := os.ReadFile("../../sources/oauth1/doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	claim := strings.Join(strings.Fields(strings.ReplaceAll(string(doc), "//", "")), " ")
 	for _, tt := range []struct {
 		name  string
 		send  func(*vector, *capture) error
 		right int
 		wrong []string
+		claim string
 	}{
-		{"renew/sources/oauth1", byRenew, has, nil},
+		{"renew/sources/oauth1", byRenew, has, nil, "its %d golden vectors"},
 		{"github.com/dghubble/oauth1", byDghubble, 24, []string{
 			"g01-two-legged-get", "g04-query-and-form-duplicates", "g14-no-path", "g25-hmac-sha256-form", "g26-hmac-sha512",
 			"g29-rsa-sha256", "g31-plaintext-no-token", "g32-body-hash-json", "g34-body-hash-sha256-method", "g40-body-signature",
 			"g43-host-header-wins", "g44-form-with-charset", "rfc5849-3.4.1.1-odd-parameters",
-		}},
+		}, "github.com/dghubble/oauth1 signs %d:"},
 		{"github.com/mrjones/oauth", byMrjones, 19, []string{
 			"g04-query-and-form-duplicates", "g07-empty-values", "g10-port-443-https", "g11-port-80-http", "g13-mixed-case", "g14-no-path",
 			"g23-sort-order", "g26-hmac-sha512", "g31-plaintext-no-token", "g34-body-hash-sha256-method", "g38-lowercase-method",
 			"g40-body-signature", "g41-ipv6-host", "g43-host-header-wins", "g44-form-with-charset", "rfc5849-3.4.1.1-odd-parameters",
 			"twitter-creating-a-signature-1", "twitter-creating-a-signature-1.1",
-		}},
+		}, "github.com/mrjones/oauth signs %d:"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			wrong := map[string]string{}
@@ -424,6 +430,9 @@ func TestOAuth1Vectors(t *testing.T) {
 			}
 			if ids := slices.Sorted(maps.Keys(wrong)); right != tt.right || !slices.Equal(ids, tt.wrong) {
 				t.Errorf("%d right, want %d; wrong are\n%q, want\n%q", right, tt.right, ids, tt.wrong)
+			}
+			if !strings.Contains(claim, fmt.Sprintf(tt.claim, right)) {
+				t.Errorf("sources/oauth1/doc.go does not say "+tt.claim, right)
 			}
 		})
 	}
