@@ -13,4 +13,8 @@
 // linked and 79 lines of go.sum, against 448 and 852). It rotates refresh tokens but
 // does not detect their re-use: a used one is unknown, and the login lives on.
 // The fault that the test is for would not be seen.
+//
+// Other peers, each a process of its own that a test starts: OpenSSH's ssh-agent for sources/crtauth,
+// and python-oauthlib (testdata/oauth1/provider.py) for sources/oauth1 and sources/toopher. Where one is not
+// installed its tests skip and say what is missing.
 package interop

@@ -127,9 +127,12 @@ func TestOAuth1Flow(t *testing.T) {
 	if e, ok := errors.AsType[*renew.IssueError](err); !ok || e.Status != http.StatusBadRequest || e.Permanent {
 		t.Errorf("a wrong clock: %v, want a 400 that may pass", err)
 	}
+	if _, err = flow.TemporaryCredentials(t.Context(), ""); err != nil {
+		t.Errorf("a wrong clock, once more: %v, want timestamps that follow the provider's", err)
+	}
 
 	n := len(clients)
-	b := p.check(t, 3*n+2, map[string]int{"client": 1, "clock": 1, "verifier": n, "resource_owner": n})
+	b := p.check(t, 3*n+3, map[string]int{"client": 1, "clock": 1, "verifier": n, "resource_owner": n})
 	if b.ByPlace["query"] == 0 || b.ByPlace["body"] == 0 || b.ByMethod["RSA-SHA1"] != 3 || b.ByMethod["PLAINTEXT"] != 3 {
 		t.Errorf("by place %v, by method %v", b.ByPlace, b.ByMethod)
 	}

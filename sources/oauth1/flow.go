@@ -90,6 +90,9 @@ func wrongURL(raw string, allowPlaintext bool) string {
 // TemporaryCredentials asks for temporary credentials (section 2.1). callback is the URL that the
 // person's browser comes back to, or OutOfBand; empty means OutOfBand. A server that does not confirm the callback speaks an
 // older protocol, in which an attacker can have a victim approve the attacker's own request: the error is Invalid.
+//
+// After a refusal the timestamps of the Signer follow the server's Date where this host's clock is more than a minute
+// off, so that another try works. That holds for TokenCredentials too.
 func (f *Flow) TemporaryCredentials(ctx context.Context, callback string) (Credentials, error) {
 	if err := f.Validate(); err != nil {
 		return Credentials{}, err
@@ -189,8 +192,12 @@ func (f *Flow) post(ctx context.Context, endpoint string, token Credentials, ext
 		e.Status, e.Unsent = resp.StatusCode, false
 		return fail(e)
 	}
-	got, e := readReply(resp.StatusCode, resp.Header, body, f.Signer.now().Wall)
+	now := f.Signer.now()
+	got, e := readReply(resp.StatusCode, resp.Header, body, now.Wall)
 	if e != nil {
+		if resp.StatusCode/100 == 4 {
+			f.Signer.follow(resp.Header, now)
+		}
 		return fail(e)
 	}
 	return got, nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-f29168f7/renew"
+	"github.com/seed-f29168f7/renew/clock"
 	"github.com/seed-f29168f7/renew/renewtest"
 )
 
@@ -75,6 +76,21 @@ func TestFlow(t *testing.T) {
 				t.Errorf("the second time: %v", err)
 			}
 		})
+	}
+}
+
+// A host whose clock is wrong: the first try is refused, and timestamps follow the server's Date from then on.
+func TestFlowFollowsTheClock(t *testing.T) {
+	p := newProvider()
+	srv := httptest.NewServer(p)
+	defer srv.Close()
+	f := flowAt(srv.URL, &Signer{ClientKey: p.clientKey, ClientSecret: secret(p.clientSecret), Clock: clock.NewFake(time.Now().Add(-3 * time.Hour))})
+	_, err := f.TemporaryCredentials(t.Context(), "")
+	if e, ok := errors.AsType[*renew.IssueError](err); !ok || e.Kind != renew.Refused || !strings.Contains(err.Error(), "clock") {
+		t.Errorf("the first try: %v, want a refusal that names the clock", err)
+	}
+	if _, err := f.TemporaryCredentials(t.Context(), ""); err != nil {
+		t.Errorf("the second try: %v", err)
 	}
 }
 

@@ -57,7 +57,7 @@ func judge(status int, problem string, pause time.Duration, asked bool) *renew.I
 		e.Err = errors.New("the server refuses the signature or the credentials: check the client's key and secret, the Method, and this host's clock; a verifier works once")
 	default:
 		e.Kind = renew.Transient
-		e.Err = errors.New("the reply has no error code of the protocol")
+		e.Err = errors.New("the reply has no error code of the protocol: look at this host's clock, and try again")
 	}
 	return e
 }
