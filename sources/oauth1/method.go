@@ -30,6 +30,7 @@ const (
 	HMACSHA512               // as HMAC-SHA1, with SHA-512
 	RSASHA1                  // section 3.4.3: PKCS #1 v1.5 with Signer.PrivateKey
 	RSASHA256                // as RSA-SHA1, with SHA-256
+	RSASHA512                // as RSA-SHA1, with SHA-512
 	Plaintext                // section 3.4.4: the secrets themselves, so over TLS only
 )
 
@@ -44,6 +45,7 @@ var methods = [...]struct {
 	HMACSHA512: {"HMAC-SHA512", crypto.SHA512, sha512.New},
 	RSASHA1:    {"RSA-SHA1", crypto.SHA1, nil},
 	RSASHA256:  {"RSA-SHA256", crypto.SHA256, nil},
+	RSASHA512:  {"RSA-SHA512", crypto.SHA512, nil},
 	Plaintext:  {"PLAINTEXT", 0, nil},
 }
 
@@ -55,7 +57,7 @@ func (m Method) String() string {
 	return methods[m].name
 }
 
-func (m Method) rsa() bool { return m == RSASHA1 || m == RSASHA256 }
+func (m Method) rsa() bool { return m == RSASHA1 || m == RSASHA256 || m == RSASHA512 }
 
 // signature signs a base string. secrets is the key of section 3.4.2, which is also the
 // signature of PLAINTEXT.

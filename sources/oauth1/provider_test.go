@@ -98,6 +98,9 @@ func peerVerify(method, base, clientSecret, tokenSecret string, key *rsa.PublicK
 	case "RSA-SHA256":
 		sum := sha256.Sum256([]byte(base))
 		return key != nil && rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], raw) == nil
+	case "RSA-SHA512":
+		sum := sha512.Sum512([]byte(base))
+		return key != nil && rsa.VerifyPKCS1v15(key, crypto.SHA512, sum[:], raw) == nil
 	case "PLAINTEXT":
 		return signature == secrets
 	}
