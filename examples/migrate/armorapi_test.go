@@ -81,13 +81,15 @@ func Example_armorapiVersion2() {
 	srv.SetVerdict(armortest.Deny)
 	denied := version2()
 	defer denied.Close(ctx)
-	fmt.Println(denied.Login(ctx) != nil, "prompts:", srv.Prompts())
+	err := denied.Login(ctx)
+	e, _ := errors.AsType[*renew.IssueError](err)
+	fmt.Println(e.Kind, e.Err, "prompts:", srv.Prompts())
 
-	_, err := armor.New(armor.Options{Source: &armor.ADFS{Username: username, Password: renew.NewSecret(password)}})
+	_, err = armor.New(armor.Options{Source: &armor.ADFS{Username: username, Password: renew.NewSecret(password)}})
 	fmt.Println(err)
 	// Output:
 	// 200 true prompts: 1
-	// true prompts: 2
+	// refused the second factor was denied: log in again and approve it prompts: 2
 	// renew: Options.Config.Interactive is false, but the Source needs a person for each login: set it to let calls ask for one
 }
 
@@ -127,6 +129,16 @@ func Example_armorapiTimer() {
 	}
 	fmt.Println(srv.Calls()[:6], "logins:", srv.Count(armortest.Authorize))
 
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	usual := must(armor.New(armor.Options{
+		Source: &armor.FHAuth{Username: username, Password: renew.NewSecret(password), BaseURL: srv.URL()},
+		Config: renew.Config{Clock: clock.NewFake(now), Rand: func() float64 { return 0.5 }},
+	}))
+	defer usual.Close(ctx)
+	check(usual.Login(ctx))
+	next := usual.TokenSource().Status()
+	fmt.Println(next.Next, "after", next.NextAt.Sub(now))
+
 	_, err := armor.New(armor.Options{
 		Source: &armor.ADFS{Username: username, Password: renew.NewSecret(password)},
 		Config: renew.Config{Interactive: true, ReissueEvery: armor.DefaultReissueEvery},
@@ -134,6 +146,7 @@ func Example_armorapiTimer() {
 	fmt.Println(err, errors.Is(err, armor.ErrNoReissue))
 	// Output:
 	// [authorize token me reissue reissue reissue] logins: 1
+	// reissue after 9m30s
 	// armor: an ID token of the AD FS cannot be reissued: leave Options.Config.ReissueEvery 0 or negative, or use FHAuth true
 }
 

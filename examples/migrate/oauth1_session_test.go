@@ -65,7 +65,9 @@ func Example_oauth1SessionDance() {
 	browser := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	redirect := must(browser.Get(page.String()))
 	text(redirect)
-	verifier := must(temporary.Verifier(must(redirect.Location())))
+	back := must(redirect.Location())
+	verifier := must(temporary.Verifier(back))
+	fmt.Println("back at", back.Host+back.Path)
 	user := must(flow.TokenCredentials(ctx, temporary, verifier))
 	fmt.Println("authorized:", !user.Token.IsZero(), user.Extra["user_id"].Reveal())
 
@@ -75,6 +77,7 @@ func Example_oauth1SessionDance() {
 	fmt.Println(text(must(session.PostForm(p.URL+"/things", url.Values{"status": {"hello world!"}}))))
 	// Output:
 	// open /authorize?lang=en&oauth_token=temporary
+	// back at 127.0.0.1/callback
 	// authorized: true 42
 	// POST header HMAC-SHA1 token=access
 }
