@@ -88,7 +88,8 @@ type Request struct {
 	// Data is sent as JSON. Nil means no body; Null, or json.RawMessage("null"), sends the word null.
 	Data any
 	// Header is for this request alone and wins over what the Client sends otherwise, Authorization and X-Account-Context
-	// included. A name with no values (a nil slice) keeps that header from being sent. Names are compared without regard to case.
+	// included. A name with no values (a nil slice) keeps that header from being sent, except Accept-Encoding, which is the
+	// Transport's (http.Transport.DisableCompression). Names are compared without regard to case.
 	Header http.Header
 }
 
@@ -163,22 +164,19 @@ func (c *Client) build(ctx context.Context, r Request) (*http.Request, *call, er
 }
 
 // merge returns what a request sends: the headers of the Client, and over them those of the
-// call, of which an empty list drops one. What the token would set is left for the moment when the
-// token is there.
+// call. An empty list stays one: net/http then sends neither that header nor one of its own in its
+// place. What the token would set is left for the moment when the token is there.
 func merge(persistent, own http.Header) (sent, overrides http.Header) {
 	sent, overrides = make(http.Header, len(persistent)+len(own)+2), make(http.Header)
 	for name, values := range persistent {
 		sent[name] = slices.Clip(values)
 	}
 	for name, values := range own {
-		switch {
-		case name == "Authorization" || name == AccountHeader:
+		if name == "Authorization" || name == AccountHeader {
 			overrides[name] = values
-		case len(values) == 0:
-			delete(sent, name)
-		default:
-			sent[name] = slices.Clone(values)
+			continue
 		}
+		sent[name] = slices.Clone(values)
 	}
 	return sent, overrides
 }
@@ -200,10 +198,6 @@ func (c *Client) SetHeader(name string, values ...string) error {
 func (c *Client) set(name string, values []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(values) == 0 {
-		delete(c.header, name)
-		return
-	}
 	c.header[name] = slices.Clone(values)
 }
 
