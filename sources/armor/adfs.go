@@ -31,9 +31,9 @@ const (
 // Each login asks a person, so it is interactive: renew.Config.Interactive must be set, and no timer starts
 // one. PasswordFunc can veto a login by returning an error. There is no reissue: an expired token means a new login.
 type ADFS struct {
-	// Username is the user, at most 512 bytes. It is no secret: it is the unit of lock-out, which Describe names.
+	// Username is the user, at most 512 bytes of UTF-8. It is no secret: it is the unit of lock-out, which Describe names.
 	Username string
-	// Password is the user's, at most 512 bytes. Set it or PasswordFunc.
+	// Password is the user's, at most 512 bytes of UTF-8. Set it or PasswordFunc.
 	Password renew.Secret
 	// PasswordFunc is asked for the password at each Issue, with its ctx. Its error is a local
 	// fault, and nothing is sent then; its text is shown, so it must not hold the password.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/sources/internal/input"
@@ -20,14 +21,14 @@ type credentials struct {
 
 // validate looks at what is known before the first login.
 func (c credentials) validate() error {
-	if why := wrongLength(len(c.username)); why != "" {
+	if why := unfit(c.username); why != "" {
 		return &renew.ConfigError{Field: c.typ + ".Username", Reason: why}
 	}
 	if err := input.Check(c.typ+".Password", c.password, c.passwordFunc); err != nil {
 		return err
 	}
 	if c.passwordFunc == nil {
-		if why := wrongLength(len(c.password.Reveal())); why != "" {
+		if why := unfit(c.password.Reveal()); why != "" {
 			return &renew.ConfigError{Field: c.typ + ".Password", Reason: why}
 		}
 	}
@@ -40,19 +41,22 @@ func (c credentials) read(ctx context.Context) (renew.Secret, error) {
 	if err != nil {
 		return renew.Secret{}, err
 	}
-	if why := wrongLength(len(password.Reveal())); why != "" {
+	if why := unfit(password.Reveal()); why != "" {
 		return renew.Secret{}, &renew.IssueError{Source: c.source, Unsent: true, Err: errors.New("the password " + why)}
 	}
 	return password, nil
 }
 
-// wrongLength says what is wrong with a credential of n bytes, or nothing.
-func wrongLength(n int) string {
+// unfit says what is wrong with a credential, or nothing. Text that is not UTF-8 would go out as other text: JSON has no
+// place for it.
+func unfit(text string) string {
 	switch {
-	case n == 0:
+	case text == "":
 		return "is empty"
-	case n > MaxCredential:
-		return fmt.Sprintf("has %d bytes: at most %d are allowed", n, MaxCredential)
+	case len(text) > MaxCredential:
+		return fmt.Sprintf("has %d bytes: at most %d are allowed", len(text), MaxCredential)
+	case !utf8.ValidString(text):
+		return "is not UTF-8"
 	}
 	return ""
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/clock"
+	"github.com/seed-f29168f7/renew/sources/internal/onehop"
 	"github.com/seed-f29168f7/renew/sources/internal/tokenendpoint"
 )
 
@@ -54,18 +55,15 @@ type login struct {
 // newLogin returns a login whose exchanges follow no redirect by themselves. jar keeps
 // the cookies of this login, or is nil for none.
 func newLogin(source string, client *http.Client, jar http.CookieJar, clk clock.Clock) *login {
-	c := http.Client{Transport: ownTransport}
-	if client != nil {
-		c = *client
+	if client == nil {
+		client = &http.Client{Transport: ownTransport}
 	}
-	// A redirected login would carry the credentials to another host, and a cookie of the
-	// caller's would tie this login to others.
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	c.Jar = jar
+	own := onehop.Client(client)
+	own.Jar = jar
 	if clk == nil {
 		clk = clock.Real{}
 	}
-	return &login{source: source, client: &c, clock: clk}
+	return &login{source: source, client: own, clock: clk}
 }
 
 var errPassword = errors.New("user name or password is wrong, or the account is locked: set the right ones, and then Reset")

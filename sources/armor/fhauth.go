@@ -24,9 +24,9 @@ const (
 // a code, the code for a token of 15 minutes, and the token for the next one before it ends.
 // Tokens go on requests as "Authorization: FH-AUTH <token>" and [AccountHeader].
 type FHAuth struct {
-	// Username is the user, at most 512 bytes. It is no secret: it is the unit of lock-out, which Describe names.
+	// Username is the user, at most 512 bytes of UTF-8. It is no secret: it is the unit of lock-out, which Describe names.
 	Username string
-	// Password is the user's, at most 512 bytes. Set it or PasswordFunc.
+	// Password is the user's, at most 512 bytes of UTF-8. Set it or PasswordFunc.
 	Password renew.Secret
 	// PasswordFunc is asked for the password at each Issue, with its ctx. Its error is a local
 	// fault, and nothing is sent then; its text is shown, so it must not hold the password.
