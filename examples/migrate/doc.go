@@ -11,9 +11,9 @@
 //
 // What holds for all of them:
 //
-//   - The originals work for every host that a request names. Ours sends credentials to the origins that it was
-//     given, and never after a redirect to another one.
-//   - The originals have no timeouts, or one for each step. Ours takes a context with every call.
-//   - The originals raise whatever went wrong. Ours returns typed errors, and none of them holds a secret.
-//   - The originals log secrets at debug level. Ours logs changes of state, by renew.Config.Logger, without them.
+//   - An auth object of requests gives its credentials to whatever host is called, and where redirects lead. Ours gives
+//     them to the origins that it was told, and to no other.
+//   - The originals wait for ever, unless each request is given a timeout. Ours takes a context with every call.
+//   - The originals raise whatever went wrong within them. Ours returns typed errors, and none of them holds a secret.
+//   - All but ToopherPython write tokens into the debug log. Ours logs changes of state, by renew.Config.Logger.
 package migrate

@@ -81,8 +81,8 @@ func negzAgent() (end func()) {
 
 // The README's session: $USER, and the key in the ssh-agent. The original sends a request bare, and its body with it,
 // takes the 401, and sends all again; with each request of the login it sends the body, too. Ours
-// logs in first, and sends the body once. The agent's connection may be used for as many logins as there are; the
-// original closes its signer after one.
+// logs in first, and sends the body once. An Agent serves for as many logins as there are; a signer that is given to
+// the original serves for one.
 //
 //	session = requests.Session()
 //	session.auth = requests_crtauth.HttpCrtAuth()

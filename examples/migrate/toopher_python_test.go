@@ -36,13 +36,15 @@ func toopherService() (service *toophertest.Service, base string, stop func()) {
 	return service, base, stop
 }
 
+// The demo, demo.py, is examples/toopher: go run ./examples/toopher. Its steps are these.
+//
 // Step 1: pair. In Python a pairing is true when it is enabled; ours has Paired, and State for the rest. The
 // service answers no more often than it is asked: WaitForPairing asks until the phone has answered.
 //
 //	api = toopher.ToopherApi(consumer_key, consumer_secret, api_url=base)
 //	pairing = api.pair('pairing phrase', 'username@yourservice.com')
 //	status = api.get_pairing_status(pairing.id)
-//	if status: ...  # status.enabled, status.user_id, status.user_name
+//	if status: ...  # also: enabled, and the user's id and name
 func Example_toopherPythonPair() {
 	_, base, stop := toopherService()
 	defer stop()
@@ -97,7 +99,7 @@ func Example_toopherPythonPairOtherwise() {
 //	                        terminal_name_extra=cookie, automation_allowed=False, challenge_required=True)
 //	status = api.get_authentication_status(auth.id)
 //	if not status.pending and status.granted: ...
-//	status.automated, status.reason, status.terminal_id, status.terminal_name, status.action
+//	status.automated, status.reason  # and the terminal's id and name; what else the reply has, by name
 func Example_toopherPythonAuthenticate() {
 	service, base, stop := toopherService()
 	defer stop()
@@ -307,8 +309,8 @@ func Example_toopherPythonErrors() {
 	// renew: toopher: Pair: pairing_phrase is empty: it is needed
 }
 
-// What has no call of its own, in 1.1.0 as client.get and client.post, in 2.0.0 as api.advanced: Raw signs a GET or a POST to any
-// path, and returns the body.
+// What has no call of its own here is under api.advanced in 2.0.0: Raw signs a GET or a POST to any path, and returns
+// the body.
 //
 //	api.advanced.users.get_by_name('username')
 //	api.advanced.user_terminals.get_by_id(terminal_id)
@@ -331,8 +333,9 @@ func Example_toopherPythonAdvanced() {
 }
 
 // The iframe's pages. Every option of auth_uri is a field; ttl is Iframe.TTL, 100 s in 1.1.0 and 5 minutes in 2.0.0 and
-// in ours. Where no e-mail, token, action or metadata is given, 2.0.0 sends the word None; ours sends
-// nothing, and asks for the request token.
+// in ours. Where no e-mail, token or metadata is given, 2.0.0 sends the word None; ours sends
+// nothing, and wants a request token. The names in the README (auth_uri, login_uri, pair_uri, validate) and in the code
+// (get_authentication_url, get_user_management_url, validate_postback) are of several versions.
 //
 //	iframe = toopher.ToopherIframe(key, secret, api_uri=base)
 //	iframe.get_user_management_url('username', 'user@example.org', ttl=100)
