@@ -5,8 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
+
+	"github.com/seed-f29168f7/renew/sources/internal/jsonobject"
 )
 
 // maxReply is how many bytes of a reply are read, decompressed.
@@ -247,36 +248,24 @@ func parseUsers(reply []byte) ([]User, error) {
 // object is a JSON object, by name.
 type object map[string]json.RawMessage
 
-var errJSON = errors.New("the reply is not one JSON object") // the parser's own errors quote the text
+var errJSON = errors.New("the reply is not one JSON object")
 
 // parseObject reads one object and nothing behind it. Names are compared exactly:
 // encoding/json would take "Granted" for granted, and the last of two.
 func parseObject(body []byte) (object, error) {
-	dec := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\ufeff"))))
-	if first, err := dec.Token(); err != nil || first != json.Delim('{') {
-		return nil, errJSON
-	}
 	o := make(object, 8)
-	for dec.More() {
-		token, err := dec.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
-			return nil, errJSON
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, errJSON
-		}
+	err := jsonobject.Members(body, func(name string, value json.RawMessage) error {
 		if _, ok := o[name]; ok {
-			return nil, errors.New("the reply has a name twice")
+			return errors.New("the reply has a name twice")
 		}
 		o[name] = value
-	}
-	if _, err := dec.Token(); err != nil { // the closing brace
+		return nil
+	})
+	switch {
+	case errors.Is(err, jsonobject.Err):
 		return nil, errJSON
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, errJSON
+	case err != nil:
+		return nil, err
 	}
 	return o, nil
 }
