@@ -172,7 +172,7 @@ func TestOAuth1Requests(t *testing.T) {
 		{"JSON", "POST", "/api/json?x=1", "application/json", `{"key": "a=1&b=é"}`, [][2]string{{"x", "1"}}},
 		{"text that looks like a form", "PATCH", "/api/json", "text/plain", "a=1&b=2", nil},
 	}
-	methods := []oauth1.Method{oauth1.HMACSHA1, oauth1.HMACSHA256, oauth1.HMACSHA512, oauth1.RSASHA1, oauth1.RSASHA256, oauth1.Plaintext}
+	methods := []oauth1.Method{oauth1.HMACSHA1, oauth1.HMACSHA256, oauth1.HMACSHA512, oauth1.RSASHA1, oauth1.RSASHA256, oauth1.RSASHA512, oauth1.Plaintext}
 	sent, hashes := 0, 0
 	byMethod := map[string]int{}
 	for _, method := range methods {
@@ -184,7 +184,7 @@ func TestOAuth1Requests(t *testing.T) {
 				s := p.signer()
 				s.Method, s.Placement, s.BodyHash = method, place, bodyHash
 				switch {
-				case method == oauth1.RSASHA1 || method == oauth1.RSASHA256:
+				case method == oauth1.RSASHA1 || method == oauth1.RSASHA256 || method == oauth1.RSASHA512:
 					s.ClientKey, s.ClientSecret, s.PrivateKey, s.TokenSecret = rsaKey, renew.Secret{}, p.key, renew.Secret{}
 				case method == oauth1.Plaintext && place != oauth1.Header:
 					s.ClientKey, s.ClientSecret, s.TokenSecret = plainKey, renew.NewSecret(plainSecret), renew.NewSecret(plainTokenSecret)

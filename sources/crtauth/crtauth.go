@@ -26,6 +26,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -81,6 +82,8 @@ type Source struct {
 	// InputVersion, when not nil, returns a number that changes when the key has changed: a
 	// refusal for good ends then (R23). It must not block.
 	InputVersion func() uint64
+
+	loggedIn int64 // by sync/atomic: when the last login was done, by the Clock's monotonic reading; 0 for never
 }
 
 // Source implements what its methods are for.
@@ -107,7 +110,7 @@ func PerOrigin(m *renew.Manager, template Source, cfg renew.Config) *renew.PerOr
 				return nil, &renew.ConfigError{Field: "Source.ServerName", Reason: "is set in the template of PerOrigin, where it would hold for every origin: set the New of a renew.PerOrigin yourself"}
 			}
 			s := template
-			s.Origin = origin
+			s.Origin, s.loggedIn = origin, 0
 			return &s, nil
 		},
 	}
@@ -187,19 +190,56 @@ func (s *Source) Describe() renew.Traits {
 // fails, is transient and costs no unit of the budget. In the errors are a [*NoKeyError],
 // a [*ServerNameError] or a [*UserNameError] where one of them is the reason.
 //
+// Servers make a token of the user and the second: within a second of the last login they would give out the same one
+// again, so Issue waits until that second is over.
+//
 // Life is what the token says, less the second that servers round it by, but at least half
 // of it, plus what passed before the response was sent: the engine counts from the start of Issue. A token
 // whose layout is not known is used as it is, with an unknown life.
 func (s *Source) Issue(ctx context.Context) (*renew.Token, error) {
-	tok, e := s.login(ctx)
+	waited, e := s.waitForAnotherSecond(ctx)
 	if e == nil {
-		return tok, nil
+		var tok *renew.Token
+		if tok, e = s.login(ctx); e == nil {
+			s.note(tok)
+			if tok.Life > 0 {
+				tok.Life += waited
+			}
+			return tok, nil
+		}
 	}
 	e.Source = "crtauth"
 	if u, err := s.endpoint(); err == nil {
 		e.Host = tokenendpoint.Host(u.String())
 	}
 	return nil, e
+}
+
+// note remembers when a login was done. One whose token is to be reissued within the second must not wait.
+func (s *Source) note(tok *renew.Token) {
+	var now time.Duration
+	if tok.Life == 0 || tok.Life >= 2*time.Second {
+		now = s.clock().Now().Mono
+	}
+	atomic.StoreInt64(&s.loggedIn, int64(now))
+}
+
+// waitForAnotherSecond blocks while a server would give out the token of the last login again, and returns how long.
+func (s *Source) waitForAnotherSecond(ctx context.Context) (time.Duration, *renew.IssueError) {
+	last := time.Duration(atomic.LoadInt64(&s.loggedIn))
+	left := last + time.Second - s.clock().Now().Mono
+	if last == 0 || left <= 0 {
+		return 0, nil
+	}
+	over := make(chan struct{})
+	timer := s.clock().AfterFunc(left, func() { close(over) })
+	defer timer.Stop()
+	select {
+	case <-over:
+		return left, nil
+	case <-ctx.Done():
+		return 0, &renew.IssueError{Kind: renew.Transient, Unsent: true, Err: context.Cause(ctx)}
+	}
 }
 
 // Authorize sets "Authorization: chap:<token>", the token byte for byte as the server

@@ -193,6 +193,35 @@ func TestR28_TokenPerOrigin(t *testing.T) {
 	assert.Equal(t, "Source.ServerName", ce.Field)
 }
 
+// R17: a 401 in the very second of the login: servers make a token of the user and the second, and the same one again
+// would count as a refusal (R11), so the next login waits for the next second.
+func TestR17_RejectedInTheSecondOfItsLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, src := newServer(crtauthtest.Options{})
+		ts, err := renew.New(src, renew.Config{})
+		require.NoError(t, err)
+		tok, err := ts.Token(t.Context())
+		require.NoError(t, err)
+		began := time.Now()
+		next, err := ts.Reject(t.Context(), tok)
+		require.NoError(t, err)
+		assert.NotEqual(t, tok.Value.Reveal(), next.Value.Reveal())
+		assert.Equal(t, time.Second, time.Since(began))
+		assert.InDelta(t, tok.Life+time.Second, next.Life, float64(10*time.Millisecond), "life is counted from the start of the call, which waited")
+		assert.Equal(t, crtauthtest.Counts{Challenges: 2, Logins: 2}, h.Counts())
+		assert.Equal(t, 3, ts.Status().BudgetLeft, "one unit for the login that followed the 401")
+
+		// The wait ends with its context, and nothing is sent.
+		ctx, cancel := context.WithCancelCause(t.Context())
+		mine := errors.New("shutting down")
+		cancel(mine)
+		_, err = src.Issue(ctx)
+		require.ErrorIs(t, err, mine)
+		assert.Equal(t, crtauthtest.Counts{Challenges: 2, Logins: 2}, h.Counts())
+		require.NoError(t, ts.Close(t.Context()))
+	})
+}
+
 // An agent that comes late costs no unit: the timer gets the token when it is there.
 func TestR18_AgentTroubleCostsNoUnit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
