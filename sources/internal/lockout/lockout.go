@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/budget"
@@ -208,6 +209,31 @@ func (g *gate) try(ctx context.Context, path uint64) (*Attempt, <-chan struct{},
 	return a, nil, nil
 }
 
+// Check returns the *renew.BudgetError that Begin would fail with now, for those who must send something else first. It takes
+// nothing and does not wait.
+func (s *Gates) Check(o Origin, path string, password renew.Secret) error {
+	s.mu.Lock()
+	p := s.all[o]
+	s.mu.Unlock()
+	g := p.now
+	if !g.has(password) {
+		g = p.before
+	}
+	if !g.has(password) {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, suspect := g.suspects[maphash.String(seed, path)]; !suspect && g.state != bad {
+		return nil
+	}
+	now := g.clock.Now()
+	if at, ok := g.budget.RetryAt(now.Mono); !ok {
+		return g.spent(now, at)
+	}
+	return nil
+}
+
 // reserve takes a unit of the budget. It needs g.mu.
 func (g *gate) reserve() error {
 	now := g.clock.Now()
@@ -215,6 +241,11 @@ func (g *gate) reserve() error {
 	if ok {
 		return nil
 	}
+	return g.spent(now, at)
+}
+
+// spent is the error of a budget that has no unit until at.
+func (g *gate) spent(now clock.Instant, at time.Duration) error {
 	return &renew.BudgetError{
 		RetryAt: now.Wall.Add(at - now.Mono),
 		Err:     &renew.IssueError{Source: g.source, Host: g.host, Kind: renew.Refused, Err: errRefused},
@@ -231,6 +262,9 @@ type Attempt struct {
 	ended bool          // guarded by gate.mu
 	wire  wire
 }
+
+// Costs reports whether the attempt has taken a unit: the password was refused before.
+func (a *Attempt) Costs() bool { return a.unit }
 
 // Holds reports whether the attempt was made with that password.
 func (a *Attempt) Holds(password renew.Secret) bool { return a.gate.has(password) }
