@@ -6,6 +6,7 @@ replace github.com/seed-f29168f7/renew => ../../
 
 require (
 	github.com/dghubble/oauth1 v0.7.3
+	github.com/icholy/digest v1.2.0
 	github.com/mrjones/oauth v0.0.0-20190623134757-126b35219450
 	github.com/seed-f29168f7/renew v0.0.0
 )

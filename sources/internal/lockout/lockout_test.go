@@ -157,7 +157,7 @@ func TestR18_UnitsBack(t *testing.T) {
 				t.Errorf("%d units left during an attempt, want 3", got)
 			}
 			a.End(v)
-			a.End(Unjudged) // too late
+			a.End(Refused) // too late
 			if got := r.Budget.Left(now()); got != left {
 				t.Errorf("verdict %d: %d units left, want %d", v, got, left)
 			}
