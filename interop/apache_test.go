@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,7 +35,8 @@ const (
 // apache is Apache httpd with Basic and Digest, on two ports of loopback.
 type apache struct {
 	Dir, Modules, Origin, Other string
-	Here, There                 string // host:port
+	Here, There, Proxy          string // host:port
+	TLSPort                     string // where the proxy makes tunnels to
 	Root                        bool
 	stop                        func()
 }
@@ -50,9 +53,9 @@ func freePort(t *testing.T) string {
 }
 
 // newApache starts Apache, and ends it with the test if it was not stopped before.
-func newApache(t *testing.T) *apache {
+func newApache(t *testing.T, tlsPort string) *apache {
 	t.Helper()
-	path, err := exec.LookPath("apache2")
+	path, err := exec.LookPath("/usr/sbin/apache2") // not in everybody's PATH
 	switch {
 	case err == nil:
 	case os.Getenv("CI") != "":
@@ -68,14 +71,14 @@ func newApache(t *testing.T) *apache {
 	if err := os.Chmod(dir, 0o755); err != nil { // its workers have another user, if we are root
 		t.Fatal(err)
 	}
-	a := &apache{Dir: dir, Modules: "/usr/lib/apache2/modules", Here: freePort(t), There: freePort(t), Root: os.Getuid() == 0}
+	a := &apache{Dir: dir, Modules: "/usr/lib/apache2/modules", Here: freePort(t), There: freePort(t), Proxy: freePort(t), TLSPort: tlsPort, Root: os.Getuid() == 0}
 	a.Origin, a.Other = "http://"+a.Here, "http://"+a.There
 	var conf strings.Builder
 	if err := template.Must(template.New("").Parse(apacheConf)).Execute(&conf, a); err != nil {
 		t.Fatal(err)
 	}
 	var digests strings.Builder // as htdigest writes them
-	for _, realm := range []string{"peer, with comma", "stale", "onetime", "both"} {
+	for _, realm := range []string{"peer, with comma", "stale", "onetime", "both", "proxy"} {
 		fmt.Fprintf(&digests, "%s:%s:%x\n", apacheUser, realm, md5.Sum([]byte(apacheUser+":"+realm+":"+apachePassword)))
 	}
 	crypt, err := exec.Command("htpasswd", "-nbB", apacheUser, apachePassword).Output()
@@ -103,7 +106,7 @@ func newApache(t *testing.T) *apache {
 		}
 	})
 	t.Cleanup(a.stop)
-	for _, addr := range []string{a.Here, a.There} {
+	for _, addr := range []string{a.Here, a.There, a.Proxy} {
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 			conn, err := net.Dial("tcp", addr)
 			if err == nil {
@@ -159,7 +162,14 @@ func apacheGet(c *http.Client, url string) (int, error) {
 }
 
 func TestApache(t *testing.T) {
-	a := newApache(t)
+	behind := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Proxy-Authorization") != "" {
+			t.Error("R28: the password of the proxy went into the tunnel")
+		}
+	}))
+	defer behind.Close()
+	_, tlsPort, _ := net.SplitHostPort(behind.Listener.Addr().String())
+	a := newApache(t, tlsPort)
 	var mismatches []error
 	newDigest := func() *digest.Signer {
 		return &digest.Signer{Username: apacheUser, Password: renew.NewSecret(apachePassword),
@@ -242,6 +252,42 @@ func TestApache(t *testing.T) {
 			t.Errorf("/nobody: %d, %v", status, err)
 		}
 	}
+
+	// Through a proxy: requests with Digest, whose uri is in absolute form then, and tunnels with Basic.
+	proxy := "http://" + a.Proxy
+	for _, password := range []string{apachePassword, "wrong"} {
+		d := newDigest()
+		d.Password, d.Proxy = renew.NewSecret(password), proxy
+		tr, err := renew.NewTransport(d, renew.TransportConfig{Proxy: proxy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newBasic()
+		b.Password, b.Proxy = renew.NewSecret(password), proxy
+		tunnels := behind.Client().Transport.(*http.Transport).Clone()
+		u, _ := url.Parse(proxy)
+		tunnels.Proxy, tunnels.DisableKeepAlives = http.ProxyURL(u), true
+		tunnels.GetProxyConnectHeader, tunnels.OnProxyConnectResponse = b.GetProxyConnectHeader, b.OnProxyConnectResponse
+		for i := range 10 {
+			status, err := apacheGet(&http.Client{Transport: tr}, a.Other+"/landed/by/proxy?x=%20y")
+			_, tunnelErr := apacheGet(&http.Client{Transport: tunnels}, behind.URL)
+			var refused *renew.IssueError
+			switch {
+			case password == apachePassword:
+				if status != 200 || err != nil || tunnelErr != nil {
+					t.Errorf("through the proxy: %d, %v; tunnel: %v", status, err, tunnelErr)
+				}
+			case i < 5:
+				if status != 407 || err != nil || !errors.As(tunnelErr, &refused) || refused.Status != 407 {
+					t.Errorf("wrong password for the proxy: %d, %v; tunnel: %v", status, err, tunnelErr)
+				}
+			case !errors.Is(err, renew.ErrBudgetSpent) || !errors.Is(tunnelErr, renew.ErrBudgetSpent):
+				t.Errorf("wrong password for the proxy, request %d: %d, %v; tunnel: %v", i+1, status, err, tunnelErr)
+			}
+		}
+		tr.CloseIdleConnections()
+		tunnels.CloseIdleConnections()
+	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	a.stop()
 
@@ -290,12 +336,32 @@ func TestApache(t *testing.T) {
 			t.Errorf("R28: a credential went to another origin: %s", e.path)
 		}
 	}
-	if len(landed) != 2 {
-		t.Errorf("%d requests at the other origin, want 2", len(landed))
+	if len(landed) != 12 {
+		t.Errorf("%d requests at the other origin, want 2 by redirects and 10 by the proxy", len(landed))
+	}
+	proxied := map[string]int{}
+	for _, e := range a.log(t, "proxy.log") {
+		kind, _, _ := strings.Cut(e.authorization, " ")
+		what := "tunnel"
+		if strings.Contains(e.path, "/landed/by/proxy") {
+			what = "request"
+		}
+		if kind == "" {
+			kind = "bare"
+		}
+		proxied[what+" "+kind+" "+e.status]++
+	}
+	for what, want := range map[string]int{
+		"request bare 407": 6, "request Digest 200": 10, "request Digest 407": 5,
+		"tunnel Basic 200": 10, "tunnel Basic 407": 5, "tunnel bare 407": 0,
+	} {
+		if proxied[what] != want {
+			t.Errorf("the log of the proxy has %d of %q, want %d: %v", proxied[what], what, want, proxied)
+		}
 	}
 	if len(mismatches) > 0 {
 		t.Errorf("the rspauth of apache2 is not believed: %v", mismatches)
 	}
-	t.Logf("apache: server: %d requests, %d of them 401, %d different Digest answers, %d at the other origin without a credential, 5 of each wrong password",
-		len(log), refused, len(seen), len(landed))
+	t.Logf("apache: server: %d requests, %d of them 401, %d different Digest answers, %d at the other origin without a credential, 5 of each wrong password; by its proxy %v",
+		len(log), refused, len(seen), len(landed), proxied)
 }

@@ -28,6 +28,9 @@ const name = "digest"
 // It answers MD5, SHA-256 and SHA-512-256, each with -sess too, qop auth and auth-int, the form without qop, and
 // userhash. Of several challenges it answers the strongest. A domain in a challenge narrows where a nonce is used; it never
 // sends one to another origin (R28).
+//
+// While the password has not been accepted, a 401 keeps its connection until its answer's turn has come: with
+// http.Transport.MaxConnsPerHost on the base, send one request alone first.
 type Signer struct {
 	// Username must be UTF-8 without control characters. It is not taken for a secret.
 	Username string
