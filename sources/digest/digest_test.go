@@ -222,6 +222,9 @@ func TestR23_PasswordFunc(t *testing.T) {
 	p.mu.Unlock()
 	now.Store(&p.password)
 	mustGet(t, c, "/")
+	if p.refused != 5 {
+		t.Errorf("the old password was used with the old nonce: %d wrong answers", p.refused)
+	}
 	failing := errors.New("the vault is closed")
 	s.PasswordFunc = func(context.Context) (renew.Secret, error) { return renew.Secret{}, failing }
 	var ie *renew.IssueError
