@@ -271,6 +271,10 @@ func TestR23_PasswordFunc(t *testing.T) {
 		if status, err := get(c, "/"); status != 200 || err != nil || srv.asked.Load() != 2 {
 			t.Errorf("%d, %v after %d requests", status, err, srv.asked.Load())
 		}
+		srv = newCounting("another") // and one that says the same again is not
+		if status, err := get(srv.client(t, s), "/"); status != 401 || err != nil || srv.asked.Load() != 1 {
+			t.Errorf("%d, %v after %d requests with the same password", status, err, srv.asked.Load())
+		}
 	})
 	failing := errors.New("the vault is closed")
 	s := &Signer{Username: "u", PasswordFunc: func(context.Context) (renew.Secret, error) { return renew.Secret{}, failing }}
