@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
-	"net/http"
 	"net/url"
 	"strings"
 
 	"github.com/seed-f29168f7/renew/sources/internal/header"
+	"github.com/seed-f29168f7/renew/sources/internal/signing"
 )
 
 // version is the first line of the Canonical form: a MAC of it is a MAC of nothing else.
@@ -29,7 +29,7 @@ func printable(s string) bool {
 // canonical returns the lines that the Canonical form covers. host is the Host field, date and keyID are values of
 // headers, bodySum is the SHA-256 of the body. Whatever comes in, no value can end its line.
 func canonical(method, host string, u *url.URL, date, keyID string, bodySum []byte) ([]byte, error) {
-	path, err := canonicalPath(method, u)
+	path, err := signing.Path(method, u)
 	if err != nil {
 		return nil, err
 	}
@@ -38,9 +38,7 @@ func canonical(method, host string, u *url.URL, date, keyID string, bodySum []by
 		return nil, err
 	}
 	switch {
-	case !isToken(method) || method == http.MethodConnect:
-		return nil, errors.New("the method is not a token, or is CONNECT, which has no path")
-	case !isHost(host):
+	case !signing.IsHost(host):
 		return nil, errors.New("the host is empty or not ASCII: write an international name in its xn-- form")
 	case !header.Visible(date):
 		return nil, errors.New("the date is empty or not visible ASCII")
@@ -53,24 +51,6 @@ func canonical(method, host string, u *url.URL, date, keyID string, bodySum []by
 	}, []byte{'\n'}), nil
 }
 
-// canonicalPath is the path as it is sent: dot segments, doubled and escaped slashes stay what they are.
-func canonicalPath(method string, u *url.URL) (string, error) {
-	path := u.EscapedPath()
-	switch {
-	case u.Opaque != "":
-		return "", errors.New("the URL has an opaque part: set Path and RawPath instead")
-	case path == "":
-		path = "/"
-	case path == "*" && method == http.MethodOptions:
-	case path[0] != '/':
-		return "", errors.New("the path does not begin with a slash")
-	}
-	if !header.Visible(path) {
-		return "", errors.New("the path is not visible ASCII")
-	}
-	return path, nil
-}
-
 // canonicalQuery sorts by name. Parameters of one name keep their order, since handlers take the first.
 func canonicalQuery(raw string) (string, error) {
 	values, err := url.ParseQuery(raw)
@@ -78,9 +58,4 @@ func canonicalQuery(raw string) (string, error) {
 		return "", errors.New("the query is malformed: it has a semicolon, or a % that escapes nothing")
 	}
 	return values.Encode(), nil
-}
-
-// isHost reports whether net/http sends host as it is.
-func isHost(host string) bool {
-	return header.Visible(host) && !strings.ContainsAny(host, `%/?#@\`)
 }

@@ -1,0 +1,389 @@
+package httpsig
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/seed-f29168f7/renew"
+	"github.com/seed-f29168f7/renew/clock"
+	"github.com/seed-f29168f7/renew/sources/internal/signing"
+)
+
+// The defaults of a Verifier.
+const (
+	DefaultWindow     = 5 * time.Minute
+	DefaultMaxBody    = 10 << 20
+	DefaultRemembered = 100_000
+)
+
+// Verifier judges requests that were signed by RFC 9421, and responses. Its zero value is refused by Validate. Its fields may be changed until
+// the first use; after it a Verifier is safe for concurrent use, as far as its functions are. Use it by pointer. Several
+// processes that serve one host do not know which requests the others have seen: one can be replayed once to each of them.
+type Verifier struct {
+	// Keys are what verifies, by key id, each bound to its algorithm. To rotate, put the new key beside the old one, under an id of its own,
+	// until nobody signs with the old one. Set Keys or KeyFunc.
+	Keys map[string]VerifyKey
+	// KeyFunc is asked for the key of a key id, which came with the message and is not verified yet. A zero VerifyKey means that
+	// there is none, and the message is refused. An error is a local fault: the answer is 503.
+	KeyFunc func(ctx context.Context, keyID string) (VerifyKey, error)
+	// Required are the components that a signature must cover; it may cover more. Nil means for requests @method, @authority, @path and @query, and of
+	// one with a body content-digest and, where it has one, content-type; for responses @status, and of one with a body
+	// content-digest. @target-uri stands for @scheme, @authority, @path and @query. What is not covered anybody on the way can change.
+	Required []string
+	// Label is the label of the signature to judge. Empty means any. With several, one good signature is enough.
+	Label string
+	// Tag is the tag that the signature must have. Empty means any, and none.
+	Tag string
+	// Scheme is what @scheme and @target-uri say, and tells the default port: https, where a proxy ends TLS. Empty means by the connection.
+	Scheme string
+	// Window is how far created may be from the Clock, into the past and into the future. Zero means DefaultWindow, 5 minutes; negative
+	// is an error. A signature without created is refused, and so is one that is past its expires.
+	Window time.Duration
+	// MaxBody is how many bytes of a body are read and held, for its Content-Digest; a longer one is refused with 413. Zero
+	// means DefaultMaxBody, 10 MiB; negative is an error.
+	MaxBody int64
+	// MaxRemembered is how many requests are remembered so that none is taken twice, at about 120 bytes each, each until its created
+	// leaves the Window: by key id and nonce, or by all that is signed where there is no nonce. Only what a key signed is remembered. When all
+	// places are taken requests are refused with 503, and not forgotten. Zero means DefaultRemembered, 100,000; negative is an
+	// error. Responses are not remembered.
+	MaxRemembered int
+	// OnRefusal, when not nil, is told why a request is refused, which the client is not. It may be called by several
+	// goroutines at once, and the answer waits for it.
+	OnRefusal func(*http.Request, *VerifyError)
+	// Clock tells the time. Nil means clock.Real{}.
+	Clock clock.Clock
+
+	guard signing.Guard
+}
+
+// Verified is what a good signature says.
+type Verified struct {
+	Label, KeyID, Tag, Nonce string
+	Algorithm                Algorithm
+	Created                  time.Time
+	// Expires is zero when the signature does not say it.
+	Expires time.Time
+	// Components are the covered ones, as they stand in Signature-Input.
+	Components []string
+}
+
+// VerifyError says why a message was refused. It holds nothing of it.
+type VerifyError struct {
+	// Status is for the answer to a request: 401; 400 for a body that breaks off, 413 for one that is too long, 503 when the
+	// keys cannot be asked or the memory of requests is full.
+	Status int
+	// Code is the error attribute of WWW-Authenticate, with status 401: "replayed", "time" or "invalid_signature".
+	Code string
+	// Reason is for the server's own log.
+	Reason string
+}
+
+// Error says why.
+func (e *VerifyError) Error() string { return "renew: httpsig: message refused: " + e.Reason }
+
+var _ renew.Validator = (*Verifier)(nil)
+
+// Validate reports the first field that cannot work, as a *renew.ConfigError. The other methods check the same.
+func (v *Verifier) Validate() error {
+	wrong := func(field, reason string) error {
+		return &renew.ConfigError{Field: "Verifier." + field, Reason: reason}
+	}
+	switch {
+	case v == nil:
+		return &renew.ConfigError{Field: "Verifier", Reason: "is nil"}
+	case len(v.Keys) == 0 && v.KeyFunc == nil:
+		return wrong("Keys", "is empty: it is needed, or KeyFunc")
+	case len(v.Keys) > 0 && v.KeyFunc != nil:
+		return wrong("Keys", "is set, and so is KeyFunc: set one of them")
+	case v.Label != "" && !isLabel(v.Label):
+		return wrong("Label", "is not a key of RFC 8941")
+	case v.Scheme != "" && v.Scheme != "https" && v.Scheme != "http":
+		return wrong("Scheme", "is neither https nor http")
+	case v.Window < 0:
+		return wrong("Window", "is negative: it must be positive, or 0 for 5 minutes")
+	case v.MaxBody < 0:
+		return wrong("MaxBody", "is negative: it must be positive, or 0 for 10 MiB")
+	case v.MaxRemembered < 0:
+		return wrong("MaxRemembered", "is negative: it must be positive, or 0 for 100,000")
+	}
+	for _, key := range v.Keys {
+		if key.IsZero() {
+			return wrong("Keys", "has a zero VerifyKey: make it with NewVerifyKey or NewVerifySecret")
+		}
+	}
+	if _, err := listOf(v.Required); err != nil {
+		return wrong("Required", "cannot be covered: "+err.Error())
+	}
+	return nil
+}
+
+// VerifyRequest judges a request as a server received it. Where its signature covers content-digest it reads the body, up to
+// MaxBody, and leaves r with one that can be read from its start. A good request is taken once. It blocks as long as the body takes to
+// arrive, and KeyFunc. Errors are a *VerifyError, or a *renew.ConfigError.
+func (v *Verifier) VerifyRequest(r *http.Request) (*Verified, error) {
+	if err := v.Validate(); err != nil {
+		return nil, err
+	}
+	body := &entity{body: &r.Body, length: r.ContentLength, fields: r.Header.Values("Content-Digest")}
+	required := v.Required
+	if required == nil {
+		required = []string{"@method", "@authority", "@path", "@query"}
+		if body.present() {
+			required = append(required, "content-digest")
+			if len(r.Header.Values("Content-Type")) > 0 {
+				required = append(required, "content-type")
+			}
+		}
+	}
+	got, err := v.judge(r.Context(), received(r, v.Scheme), required, body)
+	// All of them: else one that was judged second could be sent again alone.
+	for _, g := range got {
+		if err = v.remember(g); err != nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, public(err)
+	}
+	return got[0].Verified, nil
+}
+
+// VerifyResponse judges a response as a client got it. Its body is dealt with as by VerifyRequest. A component with the parameter req is
+// of resp.Request, which behind a renew.Transport is the request without its own signature. A response that net/http has decompressed cannot
+// be judged by its Content-Digest: set Accept-Encoding or http.Transport.DisableCompression. Responses are not remembered: to tie one to
+// its request, require components of it ("@path;req") and a nonce of it.
+func (v *Verifier) VerifyResponse(resp *http.Response) (*Verified, error) {
+	if err := v.Validate(); err != nil {
+		return nil, err
+	}
+	ctx := context.Background()
+	if resp.Request != nil {
+		ctx = resp.Request.Context()
+	}
+	body := &entity{body: &resp.Body, length: resp.ContentLength, fields: resp.Header.Values("Content-Digest"), changed: resp.Uncompressed}
+	required := v.Required
+	if required == nil {
+		required = []string{"@status"}
+		if body.present() {
+			required = append(required, "content-digest")
+		}
+	}
+	got, err := v.judge(ctx, answered(resp), required, body)
+	if err != nil {
+		return nil, public(err)
+	}
+	return got[0].Verified, nil
+}
+
+// public makes a refusal what callers are told.
+func public(err error) error {
+	if r, ok := errors.AsType[signing.Refusal](err); ok {
+		return &VerifyError{Status: r.Status, Code: r.Code, Reason: r.Reason}
+	}
+	return err
+}
+
+func refuse(reason string) error {
+	return signing.Refusal{Status: http.StatusUnauthorized, Code: signing.CodeSignature, Reason: reason}
+}
+
+// good is a signature that a key made of this message.
+type good struct {
+	*Verified
+	once signing.Sum // what must not come again
+}
+
+// judge returns the good signatures among those that Label and Tag select. There is at least one, or the error of the first.
+func (v *Verifier) judge(ctx context.Context, m *message, required []string, body *entity) (all []*good, err error) {
+	claims, err := claimsOf(m.header, v.Label, v.Tag)
+	if err != nil {
+		return nil, refuse(err.Error())
+	}
+	var first error
+	for _, c := range claims {
+		g, err := v.judgeOne(ctx, m, c, required, body)
+		if err == nil {
+			all = append(all, g)
+		} else if first == nil {
+			first = err
+		}
+	}
+	if len(all) == 0 {
+		return nil, first
+	}
+	return all, nil
+}
+
+func (v *Verifier) judgeOne(ctx context.Context, m *message, c claim, required []string, body *entity) (*good, error) {
+	if err := v.judgeTime(c, v.now().Wall); err != nil {
+		return nil, err
+	}
+	covered, err := componentsOf(c.list)
+	if err != nil {
+		return nil, refuse(err.Error())
+	}
+	if err := covers(covered, required); err != nil {
+		return nil, refuse(err.Error())
+	}
+	key, err := v.key(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	text, _, err := base(m, c.list)
+	if err != nil {
+		return nil, refuse(err.Error())
+	}
+	if !key.verify(text, c.signature) {
+		return nil, refuse("the key did not make the signature")
+	}
+	got := &good{Verified: &Verified{Label: c.label, KeyID: c.keyID, Tag: c.tag, Nonce: c.nonce, Algorithm: key.algorithm, Created: time.Unix(c.created, 0)}}
+	if c.expires != nil {
+		got.Expires = time.Unix(*c.expires, 0)
+	}
+	for _, component := range covered {
+		got.Components = append(got.Components, component.id)
+		if component.name == "content-digest" && !component.bool("req") {
+			if err := body.check(v.maxBody()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if got.once = sha256.Sum256(append([]byte("base "), text...)); c.nonce != "" {
+		got.once = sha256.Sum256([]byte("nonce " + c.keyID + "\n" + c.nonce)) // neither has a line break
+	}
+	return got, nil
+}
+
+func (v *Verifier) window() time.Duration {
+	if v.Window == 0 {
+		return DefaultWindow
+	}
+	return v.Window
+}
+
+func (v *Verifier) maxBody() int64 {
+	if v.MaxBody == 0 {
+		return DefaultMaxBody
+	}
+	return v.MaxBody
+}
+
+func (v *Verifier) judgeTime(c claim, now time.Time) error {
+	wrong := func(reason string) error {
+		return signing.Refusal{Status: http.StatusUnauthorized, Code: signing.CodeTime, Reason: reason}
+	}
+	switch {
+	case time.Unix(c.created, 0).Sub(now).Abs() > v.window():
+		return wrong("created is too far from this server's clock")
+	case c.expires != nil && !now.Before(time.Unix(*c.expires, 0)):
+		return wrong("the signature has expired")
+	}
+	return nil
+}
+
+func (v *Verifier) key(ctx context.Context, c claim) (VerifyKey, error) {
+	key := v.Keys[c.keyID]
+	if v.KeyFunc != nil {
+		var err error
+		if key, err = v.KeyFunc(ctx, c.keyID); err != nil { // its text is not ours to show
+			return key, signing.Refusal{Status: http.StatusServiceUnavailable, Reason: "KeyFunc failed"}
+		}
+	}
+	switch {
+	case key.IsZero():
+		return key, refuse("there is no key of that id")
+	case c.algorithm != "" && c.algorithm != key.algorithm:
+		return key, refuse("the signature names another algorithm than its key is for")
+	}
+	return key, nil
+}
+
+// implied are the components that another one has in it.
+var implied = map[string][]string{
+	`"@scheme"`:    {`"@target-uri"`},
+	`"@authority"`: {`"@target-uri"`},
+	`"@path"`:      {`"@target-uri"`},
+	`"@query"`:     {`"@target-uri"`},
+}
+
+// covers says what of required is not among covered.
+func covers(covered []component, required []string) error {
+	has := func(same string) bool {
+		return slices.ContainsFunc(covered, func(c component) bool { return c.same == same })
+	}
+	for _, text := range required {
+		want, err := parseComponent(text)
+		if err != nil {
+			return err
+		}
+		if !has(want.same) && !slices.ContainsFunc(implied[want.same], has) {
+			return errors.New("the signature does not cover " + text)
+		}
+	}
+	return nil
+}
+
+// remember takes a request once.
+func (v *Verifier) remember(g *good) error {
+	limit := v.MaxRemembered
+	if limit == 0 {
+		limit = DefaultRemembered
+	}
+	now := v.now()
+	// A nanosecond more, since the window includes its end. By the monotonic clock: a step of the wall clock forgets nothing.
+	end := now.Mono + g.Created.Add(v.window()).Sub(now.Wall) + 1
+	switch fresh, full := v.guard.Use(g.once, now.Mono, end, limit); {
+	case full:
+		return signing.Refusal{Status: http.StatusServiceUnavailable, Reason: "MaxRemembered requests are remembered"}
+	case !fresh:
+		return signing.Refusal{Status: http.StatusUnauthorized, Code: signing.CodeReplayed, Reason: "the signature, or its nonce, was used before"}
+	}
+	return nil
+}
+
+func (v *Verifier) now() clock.Instant {
+	if v.Clock == nil {
+		return clock.Real{}.Now()
+	}
+	return v.Clock.Now()
+}
+
+type contextKey struct{}
+
+// FromContext returns what the signature of a request says to a handler below [Verifier.Handler]. ok is false elsewhere.
+func FromContext(ctx context.Context) (v *Verified, ok bool) {
+	v, ok = ctx.Value(contextKey{}).(*Verified)
+	return v, ok
+}
+
+// Handler returns a handler that gives to next what VerifyRequest takes, with the Verified in the context (see [FromContext]) and the
+// body to be read from its start. It answers everything else itself: a 401 with WWW-Authenticate, or another status of VerifyError, and
+// no reason. Put it outermost: what changes the path before it, as http.StripPrefix does, breaks signatures. The error is a
+// *renew.ConfigError.
+func (v *Verifier) Handler(next http.Handler) (http.Handler, error) {
+	if err := v.Validate(); err != nil {
+		return nil, err
+	}
+	if next == nil {
+		return nil, &renew.ConfigError{Field: "Handler", Reason: "is nil"}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		verified, err := v.VerifyRequest(r)
+		if refused, ok := errors.AsType[*VerifyError](err); ok {
+			if v.OnRefusal != nil {
+				v.OnRefusal(r, refused)
+			}
+			signing.Refusal{Status: refused.Status, Code: refused.Code}.Answer(w, scheme)
+			return
+		}
+		if err != nil { // a field was changed after Handler had checked it
+			http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), contextKey{}, verified)))
+	}), nil
+}
