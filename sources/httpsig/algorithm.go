@@ -39,12 +39,15 @@ func algorithmOf(public crypto.PublicKey) Algorithm {
 	case ed25519.PublicKey:
 		return Ed25519
 	case *rsa.PublicKey:
-		return RSAPSSSHA512
+		if key != nil && key.N != nil {
+			return RSAPSSSHA512
+		}
 	case *ecdsa.PublicKey:
-		switch key.Curve {
-		case elliptic.P256():
+		switch {
+		case key == nil:
+		case key.Curve == elliptic.P256():
 			return ECDSAP256SHA256
-		case elliptic.P384():
+		case key.Curve == elliptic.P384():
 			return ECDSAP384SHA384
 		}
 	}
@@ -54,11 +57,8 @@ func algorithmOf(public crypto.PublicKey) Algorithm {
 // fits says why a public key is not one for a, in words that follow the name of the key.
 func (a Algorithm) fits(public crypto.PublicKey) error {
 	own := algorithmOf(public)
-	if key, ok := public.(*rsa.PublicKey); ok && a == RSAv15SHA256 {
+	if own == RSAPSSSHA512 && a == RSAv15SHA256 { // RSA has two
 		own = a
-		if key == nil || key.N == nil {
-			own = ""
-		}
 	}
 	switch {
 	case own == "":

@@ -112,7 +112,7 @@ func (s *Signer) Validate() error {
 	if !s.Secret.IsZero() || s.SecretFunc != nil {
 		return wrong("PrivateKey", "is set, and so is Secret or SecretFunc: set one of them")
 	}
-	if err := s.PrivateKey.validate(s.algorithm()); err != nil {
+	if err := s.algorithm().fits(s.PrivateKey.public()); err != nil {
 		return wrong("PrivateKey", err.Error())
 	}
 	return nil
@@ -162,7 +162,7 @@ func (s *Signer) algorithm() Algorithm {
 	case s.Algorithm != "":
 		return s.Algorithm
 	case s.PrivateKey.isSet():
-		return algorithmOf(s.PrivateKey.signer().Public())
+		return algorithmOf(s.PrivateKey.public())
 	}
 	return HMACSHA256
 }
