@@ -87,12 +87,12 @@ func claimOf(label string, inputs, signatures *httpsfv.Dictionary) (claim, error
 	member, _ := inputs.Get(label)
 	var ok bool
 	if c.list, ok = member.(httpsfv.InnerList); !ok {
-		return c, errors.New("Signature-Input has a member that is not a list")
+		return c, errors.New("the field Signature-Input has a member that is not a list")
 	}
 	member, _ = signatures.Get(label)
 	item, _ := member.(httpsfv.Item)
 	if c.signature, ok = item.Value.([]byte); !ok || len(c.signature) == 0 {
-		return c, errors.New("Signature has no bytes for a label of Signature-Input")
+		return c, errors.New("the field Signature has no bytes for a label of Signature-Input")
 	}
 	return c, c.readParams(c.list.Params)
 }
