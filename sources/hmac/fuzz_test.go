@@ -15,6 +15,10 @@ import (
 func FuzzCanonical(f *testing.F) {
 	f.Add("GET", "api.example:8443", "/a%2Fb//../c", "b=2&a=1&a=0&&x", "2026-01-02T03:04:05Z", "k1")
 	f.Add("POST\n/", "a\nb", "*", "a=%0A;b", "d\nd", "k\nk")
+	f.Add("GET", "h", "/", "", "2026\n", "k")
+	f.Add("GET", "h", "/", "", "2026", "k\n")
+	f.Add("GET", "h\n", "/", "", "2026", "k")
+	f.Add("GET\n", "h", "/", "", "2026", "k")
 	f.Add("OPTIONS", "[::1]", "*", "+=%2B", "1", "2")
 	f.Fuzz(func(t *testing.T, method, host, path, query, date, keyID string) {
 		u, err := url.Parse("http://h" + path)

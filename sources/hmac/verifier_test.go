@@ -108,6 +108,15 @@ func TestAttacks(t *testing.T) {
 		{"empty signature", set("X-HMAC", ""), "invalid_signature"},
 		{"signature twice", func(r *http.Request) { r.Header.Add("X-HMAC", r.Header.Get("X-HMAC")) }, "invalid_signature"},
 		{"signature shortened", func(r *http.Request) { r.Header.Set("X-HMAC", r.Header.Get("X-HMAC")[:32]) }, "invalid_signature"},
+		{"the last digit of the signature", func(r *http.Request) {
+			text := r.Header.Get("X-HMAC")
+			digit := "0"
+			if strings.HasSuffix(text, digit) {
+				digit = "1"
+			}
+			r.Header.Set("X-HMAC", text[:len(text)-1]+digit)
+		}, "invalid_signature"},
+		{"the signature longer", func(r *http.Request) { r.Header.Set("X-HMAC", r.Header.Get("X-HMAC")+"00") }, "invalid_signature"},
 		{"signature with a line break", func(r *http.Request) { r.Header.Set("X-HMAC", r.Header.Get("X-HMAC")+"\n") }, "invalid_signature"},
 		{"no date", set("X-HMAC-Date"), "invalid_signature"},
 		{"two dates", add("X-HMAC-Date", "2026-01-02T03:04:05Z"), "invalid_signature"},
