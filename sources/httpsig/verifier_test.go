@@ -212,6 +212,32 @@ func TestAlgorithmIsBoundToTheKey(t *testing.T) {
 			}
 		}
 	}
+	// A good signature that names another algorithm than its own.
+	for says, want := range map[Algorithm]string{RSAPSSSHA512: "taken", RSAv15SHA256: "invalid_signature", HMACSHA256: "invalid_signature", "none": "invalid_signature"} {
+		s, v := testSigner(t, RSAPSSSHA512, clock.NewFake(start))
+		v.Required = []string{}
+		r := httptest.NewRequest("GET", "/", nil)
+		list, err := listOf([]string{"@method"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list.Params.Add("created", start.Unix())
+		list.Params.Add("keyid", "k1")
+		list.Params.Add("alg", string(says))
+		text, params, err := base(received(r, ""), list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum, err := s.sign(t.Context(), text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Signature-Input", "sig1="+params)
+		r.Header.Set("Signature", "sig1=:"+base64.StdEncoding.EncodeToString(sum)+":")
+		if _, err := v.VerifyRequest(r); code(err) != want {
+			t.Errorf("alg=%s: %v, want %s", says, err, want)
+		}
+	}
 	// The classic: a public key taken for a secret.
 	public, err := x509.MarshalPKIXPublicKey(testKeys()[RSAPSSSHA512].Public())
 	if err != nil {
