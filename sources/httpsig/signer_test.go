@@ -189,6 +189,29 @@ func TestParams(t *testing.T) {
 	}
 }
 
+// A Content-Digest that the caller had set is replaced by the one of the body.
+func TestDigestIsOurs(t *testing.T) {
+	for _, d := range []Digest{"", SHA256, SHA512} {
+		s, v := testSigner(t, HMACSHA256, clock.NewFake(start))
+		s.Digest = d
+		req, err := http.NewRequest("POST", "http://a.example/", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header = http.Header{"Content-Digest": {"sha-256=:AAAA:", "old"}, "content-digest": {"older"}}
+		if _, err := s.Authenticate(req); err != nil {
+			t.Fatal(err)
+		}
+		want := ContentDigest(max(d, SHA256), []byte("x")) // sha-512 is the greater text
+		if got := req.Header["Content-Digest"]; len(got) != 1 || got[0] != want || len(req.Header) != 3 {
+			t.Errorf("%s: header %v, want %s", d, req.Header, want)
+		}
+		if _, err := v.VerifyRequest(req); err != nil {
+			t.Errorf("%s: %v", d, err)
+		}
+	}
+}
+
 func unauthorized(challenge, date string) *http.Response {
 	h := http.Header{}
 	if challenge != "" {

@@ -436,6 +436,17 @@ func TestReplayRace(t *testing.T) {
 	}
 }
 
+// What is longer than the limit is refused before it is read, however well it is signed.
+func TestLongFields(t *testing.T) {
+	for size, want := range map[int]string{maxFields - 1000: "taken", maxFields: "invalid_signature"} {
+		s, v := testSigner(t, HMACSHA256, clock.NewFake(start))
+		s.Tag, v.Scheme = strings.Repeat("a", size), "https"
+		if _, err := v.VerifyRequest(signed(t, s, "GET", "/", "")); code(err) != want {
+			t.Errorf("a tag of %d bytes: %v, want %s", size, err, want)
+		}
+	}
+}
+
 func TestKeyFunc(t *testing.T) {
 	clk := clock.NewFake(start)
 	s, v := testSigner(t, HMACSHA256, clk)
