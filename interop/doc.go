@@ -15,6 +15,7 @@
 // The fault that the test is for would not be seen.
 //
 // Other peers, each a process of its own that a test starts: OpenSSH's ssh-agent for sources/crtauth,
-// and python-oauthlib (testdata/oauth1/provider.py) for sources/oauth1 and sources/toopher. Where one is not
+// python-oauthlib (testdata/oauth1/provider.py) for sources/oauth1 and sources/toopher, and Apache httpd
+// (testdata/apache.conf) for sources/basic and sources/digest. Where one is not
 // installed its tests skip and say what is missing.
 package interop
