@@ -20,7 +20,7 @@ const module = "github.com/seed-f29168f7/renew"
 type arrow struct{ from, to string }
 
 // allowed are the arrows between sources that are meant.
-var allowed = []arrow{{"sources/toopher", "sources/oauth1"}}
+var allowed = []arrow{{"sources/toopher", "sources/oauth1"}, {"sources/oauth2", "sources/jwt"}}
 
 // wrong says what is wrong with an arrow, or nothing.
 func wrong(a arrow) string {
