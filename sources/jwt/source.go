@@ -213,11 +213,11 @@ func (s *Source) more(ctx context.Context, claims map[string]any) error {
 	case err != nil && ctx.Err() != nil:
 		return local(context.Cause(ctx))
 	case err != nil:
-		return local(fmt.Errorf("Claims: %w", err))
+		return local(fmt.Errorf("the function Claims: %w", err))
 	}
 	for _, claim := range slices.Sorted(maps.Keys(extra)) {
 		if _, ok := claims[claim]; ok {
-			return invalid(fmt.Errorf("Claims returned %.40q, which is set by this Source", claim))
+			return invalid(fmt.Errorf("the function Claims returned %.40q, which is set by this Source", claim))
 		}
 		claims[claim] = extra[claim]
 	}

@@ -168,8 +168,9 @@ func missing(key any) bool {
 	case ed25519.PrivateKey:
 		return len(k) != ed25519.PrivateKeySize
 	case *ecdsa.PrivateKey:
-		return k == nil || k.Curve == nil || k.X == nil || k.Y == nil
+		return k == nil || missing(&k.PublicKey)
 	case *ecdsa.PublicKey:
+		//lint:ignore SA1019 whether there is a point is asked, and the methods panic without one
 		return k == nil || k.Curve == nil || k.X == nil || k.Y == nil
 	}
 	v := reflect.ValueOf(key)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"math/big"
 	"os"
+	"slices"
 	"testing"
 	"time"
 )
@@ -91,11 +92,10 @@ func (k vectorJWK) key(t testing.TB) any {
 		return private
 	case "EC":
 		curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-521": elliptic.P521()}[k.Crv]
-		pub := ecdsa.PublicKey{Curve: curve, X: number(k.X), Y: number(k.Y)}
 		if k.D == "" {
-			return &pub
+			return must(ecdsa.ParseUncompressedPublicKey(curve, slices.Concat([]byte{4}, bytesOf(t, k.X), bytesOf(t, k.Y))))
 		}
-		return &ecdsa.PrivateKey{PublicKey: pub, D: number(k.D)}
+		return must(ecdsa.ParseRawPrivateKey(curve, bytesOf(t, k.D)))
 	case "OKP":
 		if k.D == "" {
 			return ed25519.PublicKey(bytesOf(t, k.X))
