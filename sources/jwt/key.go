@@ -89,6 +89,9 @@ func parse(text []byte) (crypto.Signer, error) {
 // id. It is empty for a shared secret, and for the zero Key.
 func (k Key) Thumbprint() string { return jws.Thumbprint(k.reveal()) }
 
+// IsZero reports whether k is the zero Key, which is none.
+func (k Key) IsZero() bool { return k.hidden == nil }
+
 // reveal returns the key, or nil.
 func (k Key) reveal() any {
 	if k.hidden == nil {

@@ -78,9 +78,9 @@ func (s *Source) Validate() error {
 		return &renew.ConfigError{Field: "Source." + field, Reason: fmt.Sprintf(format, args...)}
 	}
 	switch {
-	case s.Key.hidden == nil && s.KeyFunc == nil:
+	case s.Key.IsZero() && s.KeyFunc == nil:
 		return wrong("Key", "is not set: it is needed, or KeyFunc (make one with NewKey, ParseKey or NewSecretKey)")
-	case s.Key.hidden != nil && s.KeyFunc != nil:
+	case !s.Key.IsZero() && s.KeyFunc != nil:
 		return wrong("Key", "is set, and so is KeyFunc: set one of them")
 	case s.Algorithm != "" && !jws.Known(string(s.Algorithm)):
 		return wrong("Algorithm", "is %q, which is not one of those that this package has", s.Algorithm)

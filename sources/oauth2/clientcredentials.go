@@ -8,6 +8,7 @@ import (
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/clock"
 	"github.com/seed-f29168f7/renew/sources/internal/tokenendpoint"
+	"github.com/seed-f29168f7/renew/sources/jwt"
 )
 
 // ClientCredentials is a Source for the client credentials grant (RFC 6749,
@@ -19,13 +20,20 @@ type ClientCredentials struct {
 	TokenURL string
 	// ClientID is the client identifier (RFC 6749, section 2.2). Any text can be sent.
 	ClientID string
-	// ClientSecret is the client's password. Set it or ClientSecretFunc, and neither with None.
+	// ClientSecret is the client's password. Set it or ClientSecretFunc, and neither with None or PrivateKeyJWT.
 	ClientSecret renew.Secret
 	// ClientSecretFunc is asked for the secret at each Issue, with its ctx. Its error is a
 	// local fault, tried again; its text is shown, so it must not hold the secret.
 	ClientSecretFunc func(context.Context) (renew.Secret, error)
 	// AuthStyle says how id and secret are sent. Zero is InHeader.
 	AuthStyle AuthStyle
+	// ClientAssertion makes the JWT of PrivateKeyJWT and ClientSecretJWT, a new one for each request. Where they are not set,
+	// its Issuer and Subject are the ClientID and its Audience is the TokenURL; some servers want their issuer identifier there.
+	// PrivateKeyJWT needs it or ClientAssertionFunc; ClientSecretJWT only where HS256 or DefaultLifetime is wrong, and without a key.
+	ClientAssertion *jwt.Source
+	// ClientAssertionFunc is asked for that JWT at each request with PrivateKeyJWT, with its ctx: for one that others sign, such as
+	// the token of a Kubernetes service account. Its errors are as those of ClientSecretFunc.
+	ClientAssertionFunc func(context.Context) (renew.Secret, error)
 	// Scopes are asked for, one a string. None means what the server gives by default.
 	Scopes []string
 	// EndpointParams are more parameters of the request, such as audience or resource
@@ -39,7 +47,7 @@ type ClientCredentials struct {
 	// HTTPClient sends the requests. Nil means a client that all Sources use together. Redirects and
 	// cookies are off in either. Leave its Timeout 0: ctx ends a request.
 	HTTPClient *http.Client
-	// Clock is asked only for a Retry-After date in a reply without Date. Nil means clock.Real{}.
+	// Clock is asked for the times of a JWT, and for a Retry-After date in a reply without Date. Nil means clock.Real{}.
 	Clock clock.Clock
 	// InputVersion, when not nil, returns a number that changes when ClientSecretFunc would return
 	// another secret: a refusal for good ends then (R23). It must not block.
@@ -57,7 +65,7 @@ func (s *ClientCredentials) client() *client {
 	return &client{
 		name: "oauth2 client_credentials", typ: "ClientCredentials",
 		tokenURL: s.TokenURL, clientID: s.ClientID, secret: s.ClientSecret, secretFunc: s.ClientSecretFunc,
-		style: s.AuthStyle, scopes: s.Scopes, params: s.EndpointParams, tokenType: s.TokenType,
+		style: s.AuthStyle, assertion: s.ClientAssertion, assertionFunc: s.ClientAssertionFunc, scopes: s.Scopes, params: s.EndpointParams, tokenType: s.TokenType,
 		allowPlaintext: s.AllowPlaintext, http: s.HTTPClient, clock: s.Clock,
 	}
 }

@@ -1,5 +1,5 @@
 // Package oauth2 has Sources for OAuth 2 (RFC 6749): [ClientCredentials] for a
-// daemon that acts for itself, [RefreshToken] for one that acts for a person who
+// daemon that acts for itself, [JWTBearer] for one that has a key instead, [RefreshToken] for one that acts for a person who
 // has logged in once, and adapters from and to golang.org/x/oauth2.
 //
 // A Source asks the token endpoint once for each Issue or Reissue and keeps no
@@ -28,6 +28,7 @@ import (
 	"github.com/seed-f29168f7/renew/sources/internal/header"
 	"github.com/seed-f29168f7/renew/sources/internal/input"
 	"github.com/seed-f29168f7/renew/sources/internal/tokenendpoint"
+	"github.com/seed-f29168f7/renew/sources/jwt"
 )
 
 // AuthStyle is how the client authenticates itself to the token endpoint. It is
@@ -45,6 +46,12 @@ const (
 	// None sends the client id alone: public clients (RFC 6749, section 3.2.1), and
 	// clients that authenticate by the TLS certificate of HTTPClient (RFC 8705).
 	None = AuthStyle(tokenendpoint.None)
+	// PrivateKeyJWT sends a JWT that the client's private key signs, made by ClientAssertion or
+	// ClientAssertionFunc for each request (RFC 7523, section 2.2; OpenID Connect Core, section 9: private_key_jwt).
+	PrivateKeyJWT = AuthStyle(tokenendpoint.PrivateKeyJWT)
+	// ClientSecretJWT sends a JWT that is signed with the client secret, which itself stays here (the
+	// same section: client_secret_jwt). The secret has 32 bytes or more, as HS256 needs.
+	ClientSecretJWT = AuthStyle(tokenendpoint.ClientSecretJWT)
 )
 
 // client is what the Sources of this package have in common, gathered from
@@ -57,6 +64,9 @@ type client struct {
 	secret         renew.Secret
 	secretFunc     input.Func
 	style          AuthStyle
+	assertion      *jwt.Source
+	assertionFunc  input.Func
+	optional       bool // without a client id there is no client authentication
 	scopes         []string
 	params         url.Values
 	tokenType      string
@@ -66,7 +76,7 @@ type client struct {
 }
 
 // reserved are the parameters that the Sources set themselves.
-var reserved = []string{"grant_type", "client_id", "client_secret", "scope", "refresh_token"}
+var reserved = []string{"grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "assertion", "scope", "refresh_token"}
 
 func (c *client) validate() error {
 	wrong := func(field, format string, args ...any) error {
@@ -75,18 +85,8 @@ func (c *client) validate() error {
 	if err := tokenendpoint.CheckURL(c.tokenURL, c.allowPlaintext); err != nil {
 		return wrong("TokenURL", "%s", err)
 	}
-	if c.clientID == "" {
-		return wrong("ClientID", "is empty")
-	}
-	switch {
-	case c.style > None:
-		return wrong("AuthStyle", "is %d: it must be InHeader, InParams or None", c.style)
-	case c.style == None && (!c.secret.IsZero() || c.secretFunc != nil):
-		return wrong("AuthStyle", "is None, which sends no secret, but one is set")
-	case c.style != None:
-		if err := input.Check(c.typ+".ClientSecret", c.secret, c.secretFunc); err != nil {
-			return err
-		}
+	if err := c.validateAuth(); err != nil {
+		return err
 	}
 	for i, scope := range c.scopes {
 		if !isScope(scope) {
@@ -111,12 +111,9 @@ func isScope(s string) bool { return header.Visible(s) && !strings.ContainsAny(s
 // post asks the token endpoint once. set has the parameters of the grant; final
 // says that invalid_grant is permanent.
 func (c *client) post(ctx context.Context, grant string, set url.Values, final bool) (*renew.Token, error) {
-	var secret renew.Secret
-	if c.style != None {
-		var err error
-		if secret, err = input.Secret(ctx, c.name, "ClientSecret", c.secret, c.secretFunc); err != nil {
-			return nil, err
-		}
+	secret, assertion, err := c.authenticate(ctx)
+	if err != nil {
+		return nil, err
 	}
 	form := maps.Clone(c.params)
 	if form == nil {
@@ -129,7 +126,7 @@ func (c *client) post(ctx context.Context, grant string, set url.Values, final b
 	}
 	req := tokenendpoint.Request{
 		Source: c.name, URL: c.tokenURL, AllowPlaintext: c.allowPlaintext, Form: form,
-		AuthStyle: tokenendpoint.AuthStyle(c.style), ClientID: c.clientID, ClientSecret: secret,
+		AuthStyle: tokenendpoint.AuthStyle(c.style), ClientID: c.clientID, ClientSecret: secret, ClientAssertion: assertion,
 		TokenType: c.tokenType, GrantIsFinal: final, Client: c.http, Clock: c.clock,
 	}
 	return req.Do(ctx)

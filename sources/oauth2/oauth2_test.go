@@ -215,7 +215,7 @@ func TestValidate(t *testing.T) {
 		{"public with a func", func(s *ClientCredentials) {
 			s.ClientSecret, s.ClientSecretFunc, s.AuthStyle = renew.Secret{}, fn, None
 		}, "AuthStyle"},
-		{"unknown style", func(s *ClientCredentials) { s.AuthStyle = 3 }, "AuthStyle"},
+		{"unknown style", func(s *ClientCredentials) { s.AuthStyle = 5 }, "AuthStyle"},
 		{"two scopes in one", func(s *ClientCredentials) { s.Scopes = []string{"a b"} }, "Scopes"},
 		{"empty scope", func(s *ClientCredentials) { s.Scopes = []string{"a", ""} }, "Scopes"},
 		{"scope with a quote", func(s *ClientCredentials) { s.Scopes = []string{`a"b`} }, "Scopes"},

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-f29168f7/renew/clock"
 	"github.com/seed-f29168f7/renew/sources/internal/input"
 	"github.com/seed-f29168f7/renew/sources/internal/tokenendpoint"
+	"github.com/seed-f29168f7/renew/sources/jwt"
 )
 
 // RefreshToken is a Source for the refresh token grant (RFC 6749, section 6):
@@ -32,13 +33,20 @@ type RefreshToken struct {
 	TokenURL string
 	// ClientID is the client identifier that the refresh token was issued to.
 	ClientID string
-	// ClientSecret is the client's password. Set it or ClientSecretFunc, and neither with None.
+	// ClientSecret is the client's password. Set it or ClientSecretFunc, and neither with None or PrivateKeyJWT.
 	ClientSecret renew.Secret
 	// ClientSecretFunc is asked for the secret at each request, with its ctx. Its error is a
 	// local fault, tried again; its text is shown, so it must not hold the secret.
 	ClientSecretFunc func(context.Context) (renew.Secret, error)
 	// AuthStyle says how id and secret are sent. Zero is InHeader. Public clients have None.
 	AuthStyle AuthStyle
+	// ClientAssertion makes the JWT of PrivateKeyJWT and ClientSecretJWT, a new one for each request. Where they are not set,
+	// its Issuer and Subject are the ClientID and its Audience is the TokenURL; some servers want their issuer identifier there.
+	// PrivateKeyJWT needs it or ClientAssertionFunc; ClientSecretJWT only where HS256 or DefaultLifetime is wrong, and without a key.
+	ClientAssertion *jwt.Source
+	// ClientAssertionFunc is asked for that JWT at each request with PrivateKeyJWT, with its ctx: for one that others sign, such as
+	// the token of a Kubernetes service account. Its errors are as those of ClientSecretFunc.
+	ClientAssertionFunc func(context.Context) (renew.Secret, error)
 	// RefreshToken is the refresh token to start with. Set it or RefreshTokenFunc.
 	RefreshToken renew.Secret
 	// RefreshTokenFunc is asked for the refresh token at each Issue, with its ctx. It should
@@ -58,7 +66,7 @@ type RefreshToken struct {
 	// HTTPClient sends the requests. Nil means a client that all Sources use together. Redirects and
 	// cookies are off in either. Leave its Timeout 0: ctx ends a request.
 	HTTPClient *http.Client
-	// Clock is asked only for a Retry-After date in a reply without Date. Nil means clock.Real{}.
+	// Clock is asked for the times of a JWT, and for a Retry-After date in a reply without Date. Nil means clock.Real{}.
 	Clock clock.Clock
 	// InputVersion, when not nil, returns a number that changes when RefreshTokenFunc or
 	// ClientSecretFunc would return another secret: a refusal for good ends then (R23). It must not block.
@@ -78,7 +86,7 @@ func (s *RefreshToken) client() *client {
 	return &client{
 		name: "oauth2 refresh_token", typ: "RefreshToken",
 		tokenURL: s.TokenURL, clientID: s.ClientID, secret: s.ClientSecret, secretFunc: s.ClientSecretFunc,
-		style: s.AuthStyle, scopes: s.Scopes, params: s.EndpointParams, tokenType: s.TokenType,
+		style: s.AuthStyle, assertion: s.ClientAssertion, assertionFunc: s.ClientAssertionFunc, scopes: s.Scopes, params: s.EndpointParams, tokenType: s.TokenType,
 		allowPlaintext: s.AllowPlaintext, http: s.HTTPClient, clock: s.Clock,
 	}
 }

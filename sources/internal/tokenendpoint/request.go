@@ -42,9 +42,16 @@ const (
 	InParams
 	// None sends the client id in the body and no secret: public clients (RFC 6749,
 	// section 3.2.1) and clients that authenticate by other means, such as a TLS
-	// certificate (RFC 8705) or an assertion in the form (RFC 7523).
+	// certificate (RFC 8705).
 	None
+	// PrivateKeyJWT and ClientSecretJWT send ClientAssertion in the body, and the client id beside it (RFC 7523,
+	// section 2.2; OpenID Connect Core, section 9, has the names). Only the making of the JWT tells them apart.
+	PrivateKeyJWT
+	ClientSecretJWT
 )
+
+// assertionType is the client_assertion_type of a JWT (RFC 7523, section 2.2).
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 // Request is one request for a token. Its fields are not written to; a Request
 // may be used again, and by many goroutines at once.
@@ -61,8 +68,10 @@ type Request struct {
 	AuthStyle AuthStyle
 	// ClientID is the client identifier. With None it is sent when it is not empty.
 	ClientID string
-	// ClientSecret is not sent with None.
+	// ClientSecret is sent with InHeader and InParams.
 	ClientSecret renew.Secret
+	// ClientAssertion is the JWT that PrivateKeyJWT and ClientSecretJWT send. Each request needs a new one.
+	ClientAssertion renew.Secret
 	// TokenType, when not empty, is the auth-scheme of the token whatever token_type the reply names.
 	TokenType string
 	// GrantIsFinal says that nothing can replace the grant of this request: its
@@ -140,7 +149,12 @@ func (r *Request) build(ctx context.Context) (*http.Request, error) {
 		form.Set("client_secret", r.ClientSecret.Reveal())
 	case r.AuthStyle == None && r.ClientID != "":
 		form.Set("client_id", r.ClientID)
-	case r.AuthStyle > None:
+	case r.AuthStyle == PrivateKeyJWT || r.AuthStyle == ClientSecretJWT:
+		// RFC 7521, section 4.2, leaves client_id out or has it name the same client; some servers need it.
+		form.Set("client_id", r.ClientID)
+		form.Set("client_assertion_type", assertionType)
+		form.Set("client_assertion", r.ClientAssertion.Reveal())
+	case r.AuthStyle > ClientSecretJWT:
 		return nil, errors.New("the AuthStyle is none of those defined")
 	}
 	// RFC 6749, section 3.2: requests to the token endpoint are POSTs.
@@ -170,7 +184,7 @@ func (r *Request) echoed(code string) bool {
 		return false
 	}
 	user, password := r.basic()
-	sent := []string{r.ClientSecret.Reveal(), base64.StdEncoding.EncodeToString([]byte(user + ":" + password))}
+	sent := []string{r.ClientSecret.Reveal(), r.ClientAssertion.Reveal(), base64.StdEncoding.EncodeToString([]byte(user + ":" + password))}
 	for name, values := range r.Form {
 		if name != "grant_type" && name != "scope" { // GitHub has a code incorrect_client_credentials
 			sent = append(sent, values...)
