@@ -1,15 +1,15 @@
 package jws
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"io"
 	"math"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed-f29168f7/renew/sources/internal/jsonobject"
 )
 
 // maxToken bounds what is looked at.
@@ -138,33 +138,21 @@ func numericDate(value json.RawMessage) (float64, bool) {
 	return n, err == nil && n > 0 && n < 253402300800
 }
 
-var errObject = errors.New("it is not one JSON object with each name once")
+var errTwice = errors.New("a name stands in it twice")
 
-// object reads one JSON object, and nothing behind it. A name that stands in it twice is refused, as RFC 7515,
-// section 4, allows: two readers could see two algorithms.
+// object reads one JSON object. A name that stands in it twice is refused, as RFC 7515, section 4, allows: two readers
+// could see two algorithms.
 func object(text []byte) (map[string]json.RawMessage, error) {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, errObject
+	if len(text) > 0 && text[0] == 0xef { // the reader skips a byte order mark, which other readers refuse
+		return nil, jsonobject.Err
 	}
 	m := make(map[string]json.RawMessage, 8)
-	for dec.More() {
-		t, err := dec.Token()
-		name, ok := t.(string)
-		var value json.RawMessage
-		if err != nil || !ok || dec.Decode(&value) != nil {
-			return nil, errObject
-		}
+	err := jsonobject.Members(text, func(name string, value json.RawMessage) error {
 		if _, twice := m[name]; twice {
-			return nil, errObject
+			return errTwice
 		}
 		m[name] = value
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, errObject
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, errObject
-	}
-	return m, nil
+		return nil
+	})
+	return m, err
 }
