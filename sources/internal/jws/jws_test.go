@@ -87,6 +87,20 @@ func TestSignedTokensAreReadByTheLibrary(t *testing.T) {
 	}
 }
 
+// The library verifies salts of any length; RFC 7518, section 3.5, has one: that of the hash.
+func TestSaltOfPSS(t *testing.T) {
+	key := must(rsa.GenerateKey(rand.Reader, 2048))
+	for _, name := range []string{"PS256", "PS384", "PS512"} {
+		hash := algs[name].hash
+		p := must(split(must(Sign(name, key, nil, []byte("{}")))))
+		h := hash.New()
+		h.Write([]byte(p.signingInput))
+		if err := rsa.VerifyPSS(&key.PublicKey, hash, h.Sum(nil), p.signature, &rsa.PSSOptions{SaltLength: hash.Size()}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestSignNoticesABadSigner(t *testing.T) {
 	key, other := ecTestKey(elliptic.P256()), ecTestKey(elliptic.P256())
 	rs := func(r, s *big.Int) []byte { return must(asn1.Marshal(struct{ R, S *big.Int }{r, s})) }
