@@ -364,12 +364,13 @@ func FuzzParseKey(f *testing.F) {
 			}
 			return
 		}
-		// What can be read can be checked, and signs if it is strong.
-		src := &Source{Key: key}
-		if src.Validate() == nil {
-			if _, err := src.Issue(t.Context()); err != nil && !strings.Contains(err.Error(), "sign") {
-				t.Fatal(err)
-			}
+		// What can be read has an algorithm and a thumbprint, and can be checked. It is not made to sign, which is
+		// different each time and would look like news to the fuzzer.
+		if len(key.Thumbprint()) != 43 {
+			t.Fatal("no thumbprint")
+		}
+		if err := (&Source{Key: key}).Validate(); err != nil && strings.Contains(err.Error(), "algorithm") {
+			t.Fatal(err)
 		}
 	})
 }
