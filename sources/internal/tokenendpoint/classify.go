@@ -36,6 +36,12 @@ var meaning = map[string]struct {
 	"access_denied":           {renew.Refused, true},
 	"temporarily_unavailable": {renew.Transient, false},
 	"server_error":            {renew.Transient, false},
+	// RFC 8628, section 3.5: ask again, or ask for a new code.
+	"authorization_pending": {renew.Transient, false},
+	"slow_down":             {renew.Transient, false},
+	"expired_token":         {renew.Transient, false},
+	// RFC 7009, section 2.2.1.
+	"unsupported_token_type": {renew.Refused, true},
 	// RFC 8707, section 2: the resource that was asked for.
 	"invalid_target": {renew.Refused, true},
 	// OpenID Connect Core, section 3.1.2.6: a person must act first.
@@ -74,7 +80,7 @@ func judge(status int, code string, pause time.Duration, asked bool) *renew.Issu
 		e.Kind, e.Permanent = m.kind, m.permanent
 	case status == http.StatusNotFound:
 		e.Kind, e.Permanent = renew.Refused, true
-		e.Err = errors.New("there is no token endpoint at this address")
+		e.Err = errors.New("there is no endpoint at this address")
 	case code != "", status == http.StatusUnauthorized:
 		e.Kind = renew.Refused
 	default:

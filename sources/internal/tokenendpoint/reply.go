@@ -66,7 +66,7 @@ func parse(contentType string, body []byte) (members, error) {
 	// RFC 8259, section 8.1: a parser may ignore a byte order mark.
 	body = bytes.TrimLeft(bytes.TrimPrefix(body, []byte("\ufeff")), " \t\r\n")
 	if len(body) > 0 && body[0] == '{' {
-		return parseObject(body)
+		return parseObject(body, wanted)
 	}
 	if media, _, err := mime.ParseMediaType(contentType); err == nil && media == "application/x-www-form-urlencoded" && len(body) > 0 {
 		return parseForm(string(body))
@@ -79,10 +79,10 @@ var (
 	errTwice = errors.New("a parameter stands in it twice")
 )
 
-// parseObject reads one object, and nothing behind it. Names are compared
+// parseObject reads the wanted members of one object, and nothing may stand behind it. Names are compared
 // exactly, and RFC 6749, section 3.2, holds: "Request and response parameters
 // MUST NOT be included more than once", or two readers could see two tokens.
-func parseObject(body []byte) (members, error) {
+func parseObject(body []byte, wanted func(name string) bool) (members, error) {
 	m := make(members, 8)
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if _, err := dec.Token(); err != nil { // the brace
@@ -97,8 +97,10 @@ func parseObject(body []byte) (members, error) {
 		if err := dec.Decode(&value); err != nil {
 			return nil, errJSON
 		}
-		if err := m.add(name.(string), value); err != nil { // the decoder takes only strings for names
-			return nil, err
+		if name := name.(string); wanted(name) { // the decoder takes only strings for names
+			if err := m.add(name, value); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if _, err := dec.Token(); err != nil { // the closing brace
@@ -119,6 +121,9 @@ func parseForm(body string) (members, error) {
 	}
 	m := make(members, 8)
 	for name, texts := range values {
+		if !wanted(name) {
+			continue
+		}
 		for _, text := range texts {
 			value, _ := json.Marshal(text) // strings always marshal
 			if err := m.add(name, value); err != nil {
@@ -130,9 +135,6 @@ func parseForm(body string) (members, error) {
 }
 
 func (m members) add(name string, value json.RawMessage) error {
-	if !wanted(name) {
-		return nil
-	}
 	if _, ok := m[name]; ok {
 		return errTwice
 	}

@@ -90,10 +90,40 @@ type Request struct {
 // when ctx has ended, it is transient and wraps context.Cause(ctx). A token has
 // Life, counted from the start of the request, and never Expiry.
 func (r *Request) Do(ctx context.Context) (*renew.Token, error) {
-	tok, e := r.do(ctx)
+	a, e := r.send(ctx, r.build)
 	if e == nil {
-		return tok, nil
+		var tok *renew.Token
+		if tok, e = read(a.status, a.header, a.body, r.now(), r.TokenType); e == nil {
+			return tok, nil
+		}
 	}
+	return nil, r.named(e)
+}
+
+// Post sends the request to an endpoint that answers with something else than a token. It returns a
+// reply with a 2xx and without an error code; blocking and errors are as those of Do.
+func (r *Request) Post(ctx context.Context) (http.Header, []byte, error) {
+	return r.reply(ctx, r.build)
+}
+
+// Get asks for what is at the URL, without Form and client authentication; otherwise it does as Post.
+func (r *Request) Get(ctx context.Context) (http.Header, []byte, error) {
+	return r.reply(ctx, r.buildGet)
+}
+
+func (r *Request) reply(ctx context.Context, build builder) (http.Header, []byte, error) {
+	a, e := r.send(ctx, build)
+	if e == nil {
+		e = judgeReply(a, r.now())
+	}
+	if e != nil {
+		return nil, nil, r.named(e)
+	}
+	return a.header, a.body, nil
+}
+
+// named says in an error who asked whom, and makes it fit the grant.
+func (r *Request) named(e *renew.IssueError) *renew.IssueError {
 	e.Source, e.Host = r.Source, Host(r.URL)
 	if e.Code == codeInvalidGrant && e.Kind == renew.Refused {
 		e.Permanent = r.GrantIsFinal
@@ -101,19 +131,29 @@ func (r *Request) Do(ctx context.Context) (*renew.Token, error) {
 	if !known(e.Code) && r.echoed(e.Code) {
 		e.Code = ""
 	}
-	return nil, e
+	return e
 }
 
-func (r *Request) do(ctx context.Context) (*renew.Token, *renew.IssueError) {
+// answer is a reply as it came.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte // at most MaxReply+1 bytes
+}
+
+// builder makes an HTTP request, without network.
+type builder = func(context.Context) (*http.Request, error)
+
+func (r *Request) send(ctx context.Context, build builder) (answer, *renew.IssueError) {
 	if ctx.Err() != nil {
 		e := fault(ctx, ctx.Err())
 		e.Unsent = true
-		return nil, e
+		return answer{}, e
 	}
 	var w wire
-	req, err := r.build(httptrace.WithClientTrace(ctx, w.trace()))
+	req, err := build(httptrace.WithClientTrace(ctx, w.trace()))
 	if err != nil {
-		return nil, &renew.IssueError{Kind: renew.Invalid, Permanent: true, Unsent: true, Err: err}
+		return answer{}, &renew.IssueError{Kind: renew.Invalid, Permanent: true, Unsent: true, Err: err}
 	}
 	resp, err := onehop.Client(r.Client).Do(req)
 	if err != nil {
@@ -122,16 +162,29 @@ func (r *Request) do(ctx context.Context) (*renew.Token, *renew.IssueError) {
 		if !e.Unsent && beforeSending(e.Err) {
 			e.Err = errors.New(e.Err.Error()) // its type alone would say unsent, also to the engine
 		}
-		return nil, e
+		return answer{}, e
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxReply+1))
 	if err != nil {
 		e := fault(ctx, err)
 		e.Status = resp.StatusCode
-		return nil, e
+		return answer{}, e
 	}
-	return read(resp.StatusCode, resp.Header, body, r.now(), r.TokenType)
+	return answer{resp.StatusCode, resp.Header, body}, nil
+}
+
+// buildGet makes the HTTP request of Get.
+func (r *Request) buildGet(ctx context.Context) (*http.Request, error) {
+	if err := CheckURL(r.URL, r.AllowPlaintext); err != nil {
+		return nil, fmt.Errorf("the URL %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL, nil)
+	if err != nil {
+		return nil, errors.New("the URL cannot be requested") // err would show the query
+	}
+	req.Header.Set("Accept", "application/json")
+	return req, nil
 }
 
 // build makes the HTTP request, without network.
