@@ -65,6 +65,9 @@ func (s *fromTokenSource) Issue(ctx context.Context) (*renew.Token, error) {
 	return tok, nil
 }
 
+// Refuses reports whether a 401 is about the token (RFC 6750, section 3.1).
+func (s *fromTokenSource) Refuses(t *renew.Token, resp *http.Response) bool { return refuses(t, resp) }
+
 // fromToken makes a Token of one of x/oauth2.
 func fromToken(t *oauth2.Token) (*renew.Token, *renew.IssueError) {
 	bad := func(reason string) (*renew.Token, *renew.IssueError) {

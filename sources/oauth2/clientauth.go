@@ -21,10 +21,12 @@ func (c *client) validateAuth() error {
 	secret := !c.secret.IsZero() || c.secretFunc != nil
 	assertion := c.assertion != nil || c.assertionFunc != nil
 	switch {
-	case c.clientID == "" && c.optional && (secret || assertion):
-		return wrong("ClientID", "is empty, but there is a client secret or a client assertion: they authenticate a client")
-	case c.clientID == "" && !c.optional:
+	case c.clientID == "" && !c.anonymous:
 		return wrong("ClientID", "is empty")
+	case c.clientID == "" && (secret || assertion):
+		return wrong("ClientID", "is empty, but there is a client secret or a client assertion: they authenticate a client")
+	case c.clientID == "" && c.style != None:
+		return wrong("ClientID", "is empty: set it, or None as AuthStyle where no client authenticates itself")
 	case c.style > ClientSecretJWT:
 		return wrong("AuthStyle", "is %d: it must be InHeader, InParams, None, PrivateKeyJWT or ClientSecretJWT", c.style)
 	case c.style == None && secret:
@@ -51,7 +53,7 @@ func (c *client) validateAuth() error {
 	case c.style == ClientSecretJWT && c.assertion != nil && (c.assertion.KeyFunc != nil || !c.assertion.Key.IsZero()):
 		return wrong("ClientAssertion", "has a key, but ClientSecretJWT signs with the client secret")
 	case c.style == ClientSecretJWT && c.secretFunc == nil, c.style == PrivateKeyJWT && c.assertion != nil:
-		return within(c.typ+".ClientAssertion", c.signer(c.secret).Validate())
+		return within(c.typ+".ClientAssertion", c.signer(c.style, c.secret, c.place()).Validate())
 	}
 	return nil
 }
@@ -65,19 +67,19 @@ func within(field string, err error) error {
 }
 
 // authenticate returns the secret or the JWT that goes into the next request.
-func (c *client) authenticate(ctx context.Context) (secret, assertion renew.Secret, err error) {
-	switch c.style {
+func (c *client) authenticate(ctx context.Context, style AuthStyle, audience string) (secret, assertion renew.Secret, err error) {
+	switch style {
 	case InHeader, InParams:
 		secret, err = input.Secret(ctx, c.name, "ClientSecret", c.secret, c.secretFunc)
 		return secret, renew.Secret{}, err
 	case PrivateKeyJWT:
-		assertion, err = assertionOf(ctx, c.name, "ClientAssertion", c.signer(renew.Secret{}), c.assertionFunc)
+		assertion, err = assertionOf(ctx, c.name, "ClientAssertion", c.signer(style, renew.Secret{}, audience), c.assertionFunc)
 		return renew.Secret{}, assertion, err
 	case ClientSecretJWT:
 		if secret, err = input.Secret(ctx, c.name, "ClientSecret", c.secret, c.secretFunc); err != nil {
 			return renew.Secret{}, renew.Secret{}, err
 		}
-		assertion, err = assertionOf(ctx, c.name, "ClientAssertion", c.signer(secret), nil)
+		assertion, err = assertionOf(ctx, c.name, "ClientAssertion", c.signer(style, secret, audience), nil)
 		return renew.Secret{}, assertion, err
 	}
 	return renew.Secret{}, renew.Secret{}, nil
@@ -85,23 +87,27 @@ func (c *client) authenticate(ctx context.Context) (secret, assertion renew.Secr
 
 // signer returns what signs the JWT that authenticates the client: RFC 7523, section 3, has iss and sub name the client, and
 // aud the server, by the URL of its token endpoint unless that is set.
-func (c *client) signer(secret renew.Secret) *jwt.Source {
+func (c *client) signer(style AuthStyle, secret renew.Secret, audience string) *jwt.Source {
 	var src jwt.Source
 	if c.assertion != nil {
 		src = *c.assertion
 	}
-	if c.style == ClientSecretJWT {
+	if style == ClientSecretJWT {
 		src.Key = jwt.NewSecretKey(secret)
 		src.Algorithm = cmp.Or(src.Algorithm, jwt.HS256)
 	}
 	src.Issuer, src.Subject = cmp.Or(src.Issuer, c.clientID), cmp.Or(src.Subject, c.clientID)
-	return c.addressed(src)
+	return c.addressed(src, audience)
 }
 
+// audience is whom a JWT is for, where its own Audience does not say: the token endpoint as it is configured, or as
+// an issuer's metadata name it.
+func (c *client) audience(md *Metadata) string { return cmp.Or(md.TokenURL, c.place()) }
+
 // addressed fills in whom a JWT is for, and the clock.
-func (c *client) addressed(src jwt.Source) *jwt.Source {
+func (c *client) addressed(src jwt.Source, audience string) *jwt.Source {
 	if len(src.Audience) == 0 {
-		src.Audience = []string{c.tokenURL}
+		src.Audience = []string{audience}
 	}
 	if src.Clock == nil {
 		src.Clock = c.clock

@@ -16,8 +16,13 @@ import (
 // pointer.
 type ClientCredentials struct {
 	// TokenURL is the token endpoint. It must be https, except on this machine. A query is
-	// sent, and shown nowhere.
+	// sent, and shown nowhere. Set it or Issuer.
 	TokenURL string
+	// Issuer is the issuer identifier, a URL, in place of TokenURL and RevocationURL: its metadata
+	// (RFC 8414) is read at each use and names the endpoints. It must be https, except on this machine.
+	Issuer string
+	// RevocationURL is the revocation endpoint (RFC 7009). Only Revoke uses it, which fails without it.
+	RevocationURL string
 	// ClientID is the client identifier (RFC 6749, section 2.2). Any text can be sent.
 	ClientID string
 	// ClientSecret is the client's password. Set it or ClientSecretFunc, and neither with None or PrivateKeyJWT.
@@ -57,6 +62,8 @@ type ClientCredentials struct {
 // ClientCredentials implements what its methods are for.
 var _ interface {
 	renew.Source
+	renew.Revoker
+	renew.RefusalJudge
 	renew.Validator
 	renew.Describer
 } = (*ClientCredentials)(nil)
@@ -64,7 +71,7 @@ var _ interface {
 func (s *ClientCredentials) client() *client {
 	return &client{
 		name: "oauth2 client_credentials", typ: "ClientCredentials",
-		tokenURL: s.TokenURL, clientID: s.ClientID, secret: s.ClientSecret, secretFunc: s.ClientSecretFunc,
+		issuer: s.Issuer, tokenURL: s.TokenURL, revocationURL: s.RevocationURL, clientID: s.ClientID, secret: s.ClientSecret, secretFunc: s.ClientSecretFunc,
 		style: s.AuthStyle, assertion: s.ClientAssertion, assertionFunc: s.ClientAssertionFunc, scopes: s.Scopes, params: s.EndpointParams, tokenType: s.TokenType,
 		allowPlaintext: s.AllowPlaintext, http: s.HTTPClient, clock: s.Clock,
 	}
@@ -77,7 +84,7 @@ func (s *ClientCredentials) Validate() error { return s.client().validate() }
 func (s *ClientCredentials) Describe() renew.Traits {
 	return renew.Traits{
 		Name:         "oauth2 client_credentials",
-		Endpoint:     tokenendpoint.Endpoint(s.TokenURL),
+		Endpoint:     tokenendpoint.Endpoint(s.client().place()),
 		Account:      s.ClientID,
 		InputVersion: s.InputVersion,
 	}
@@ -95,4 +102,15 @@ func (s *ClientCredentials) Issue(ctx context.Context) (*renew.Token, error) {
 	}
 	tok.Refresh = renew.Secret{}
 	return tok, nil
+}
+
+// Revoke tells the server that t is no longer wanted, first its refresh token and then its access token, and
+// fails unless the server says that both are gone. It blocks until ctx ends at the latest. Errors are *renew.IssueError.
+func (s *ClientCredentials) Revoke(ctx context.Context, t *renew.Token) error {
+	return s.client().revoke(ctx, t)
+}
+
+// Refuses reports whether a 401 is about the token (RFC 6750, section 3.1). It does not block.
+func (s *ClientCredentials) Refuses(t *renew.Token, resp *http.Response) bool {
+	return refuses(t, resp)
 }

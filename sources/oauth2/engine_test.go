@@ -21,7 +21,7 @@ func TestKitClientCredentials(t *testing.T) {
 				iss := renewtest.NewIssuer(renewtest.IssuerConfig{Refresh: true})
 				t.Cleanup(iss.Close)
 				return iss.Harness(&oauth2.ClientCredentials{
-					TokenURL: iss.TokenURL(), ClientID: iss.ClientID(), ClientSecret: renew.NewSecret(iss.ClientSecret()), AuthStyle: style, HTTPClient: iss.Client(),
+					TokenURL: iss.TokenURL(), RevocationURL: iss.RevokeURL(), ClientID: iss.ClientID(), ClientSecret: renew.NewSecret(iss.ClientSecret()), AuthStyle: style, HTTPClient: iss.Client(),
 				})
 			})
 		})
@@ -35,7 +35,7 @@ func TestKitRefreshToken(t *testing.T) {
 				iss := renewtest.NewIssuer(renewtest.IssuerConfig{Refresh: true, Rotate: rotate})
 				t.Cleanup(iss.Close)
 				src := &oauth2.RefreshToken{
-					TokenURL: iss.TokenURL(), ClientID: iss.ClientID(), ClientSecret: renew.NewSecret(iss.ClientSecret()), HTTPClient: iss.Client(),
+					TokenURL: iss.TokenURL(), RevocationURL: iss.RevokeURL(), ClientID: iss.ClientID(), ClientSecret: renew.NewSecret(iss.ClientSecret()), HTTPClient: iss.Client(),
 				}
 				if rotate { // each Issue of the kit is a new login
 					src.RefreshTokenFunc = func(context.Context) (renew.Secret, error) { return renew.NewSecret(iss.NewRefreshToken()), nil }

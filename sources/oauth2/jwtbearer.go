@@ -3,7 +3,6 @@ package oauth2
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 
@@ -18,10 +17,15 @@ import (
 // Salesforce and DocuSign, and federation between clouds work so. Use it by pointer.
 type JWTBearer struct {
 	// TokenURL is the token endpoint. It must be https, except on this machine. A query is
-	// sent, and shown nowhere.
+	// sent, and shown nowhere. Set it or Issuer.
 	TokenURL string
+	// Issuer is the issuer identifier, a URL, in place of TokenURL and RevocationURL: its metadata
+	// (RFC 8414) is read at each use and names the endpoints. It must be https, except on this machine.
+	Issuer string
+	// RevocationURL is the revocation endpoint (RFC 7009). Only Revoke uses it, which fails without it.
+	RevocationURL string
 	// Assertion signs the JWT of the grant, a new one for each request. Set Issuer and Subject in it; where Audience is
-	// not set it is the TokenURL. Set it or AssertionFunc.
+	// not set it is the token endpoint. Set it or AssertionFunc.
 	Assertion *jwt.Source
 	// AssertionFunc is asked for the JWT at each Issue, with its ctx: for one that others sign. Most servers take each one
 	// once only. Its error is a local fault, tried again; its text is shown, so it must not hold the JWT.
@@ -62,6 +66,8 @@ type JWTBearer struct {
 // JWTBearer implements what its methods are for.
 var _ interface {
 	renew.Source
+	renew.Revoker
+	renew.RefusalJudge
 	renew.Validator
 	renew.Describer
 } = (*JWTBearer)(nil)
@@ -70,8 +76,8 @@ const jwtBearerName = "oauth2 jwt-bearer"
 
 func (s *JWTBearer) client() *client {
 	c := &client{
-		name: jwtBearerName, typ: "JWTBearer", optional: true,
-		tokenURL: s.TokenURL, clientID: s.ClientID, secret: s.ClientSecret, secretFunc: s.ClientSecretFunc,
+		name: jwtBearerName, typ: "JWTBearer", anonymous: true,
+		issuer: s.Issuer, tokenURL: s.TokenURL, revocationURL: s.RevocationURL, clientID: s.ClientID, secret: s.ClientSecret, secretFunc: s.ClientSecretFunc,
 		style: s.AuthStyle, assertion: s.ClientAssertion, assertionFunc: s.ClientAssertionFunc, scopes: s.Scopes, params: s.EndpointParams, tokenType: s.TokenType,
 		allowPlaintext: s.AllowPlaintext, http: s.HTTPClient, clock: s.Clock,
 	}
@@ -88,21 +94,19 @@ func (s *JWTBearer) Validate() error {
 		return err
 	}
 	switch {
-	case s.ClientID == "" && c.style != None:
-		return &renew.ConfigError{Field: "JWTBearer.ClientID", Reason: fmt.Sprintf("is empty, but AuthStyle is %d: leave that zero where no client authenticates itself", s.AuthStyle)}
 	case s.Assertion == nil && s.AssertionFunc == nil:
 		return &renew.ConfigError{Field: "JWTBearer.Assertion", Reason: "is not set: it is needed, or AssertionFunc"}
 	case s.Assertion != nil && s.AssertionFunc != nil:
 		return &renew.ConfigError{Field: "JWTBearer.Assertion", Reason: "is set, and so is AssertionFunc: set one of them"}
 	case s.Assertion != nil:
-		return within("JWTBearer.Assertion", c.addressed(*s.Assertion).Validate())
+		return within("JWTBearer.Assertion", c.addressed(*s.Assertion, c.place()).Validate())
 	}
 	return nil
 }
 
 // Describe says that the client, or the issuer of the JWT where there is none, is the unit of lock-out at the endpoint.
 func (s *JWTBearer) Describe() renew.Traits {
-	t := renew.Traits{Name: jwtBearerName, Endpoint: tokenendpoint.Endpoint(s.TokenURL), Account: s.ClientID, InputVersion: s.InputVersion}
+	t := renew.Traits{Name: jwtBearerName, Endpoint: tokenendpoint.Endpoint(s.client().place()), Account: s.ClientID, InputVersion: s.InputVersion}
 	if s.Assertion != nil {
 		t.Account = cmp.Or(t.Account, s.Assertion.Issuer)
 	}
@@ -118,18 +122,29 @@ func (s *JWTBearer) Issue(ctx context.Context) (*renew.Token, error) {
 		return nil, &renew.IssueError{Source: jwtBearerName, Kind: renew.Invalid, Permanent: true, Unsent: true, Err: err}
 	}
 	c := s.client()
+	md, err := c.endpoints(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var src *jwt.Source
 	if s.Assertion != nil {
-		src = c.addressed(*s.Assertion)
+		src = c.addressed(*s.Assertion, c.audience(md))
 	}
 	assertion, err := assertionOf(ctx, c.name, "Assertion", src, s.AssertionFunc)
 	if err != nil {
 		return nil, err
 	}
-	tok, err := c.post(ctx, "urn:ietf:params:oauth:grant-type:jwt-bearer", url.Values{"assertion": {assertion.Reveal()}}, true)
+	tok, err := c.postTo(ctx, md, "urn:ietf:params:oauth:grant-type:jwt-bearer", url.Values{"assertion": {assertion.Reveal()}}, true)
 	if err != nil {
 		return nil, err
 	}
 	tok.Refresh = renew.Secret{}
 	return tok, nil
 }
+
+// Revoke tells the server that t is no longer wanted, and fails unless the server says that it is gone. It blocks until ctx
+// ends at the latest. Errors are *renew.IssueError.
+func (s *JWTBearer) Revoke(ctx context.Context, t *renew.Token) error { return s.client().revoke(ctx, t) }
+
+// Refuses reports whether a 401 is about the token (RFC 6750, section 3.1). It does not block.
+func (s *JWTBearer) Refuses(t *renew.Token, resp *http.Response) bool { return refuses(t, resp) }

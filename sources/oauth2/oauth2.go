@@ -1,6 +1,11 @@
 // Package oauth2 has Sources for OAuth 2 (RFC 6749): [ClientCredentials] for a
 // daemon that acts for itself, [JWTBearer] for one that has a key instead, [RefreshToken] for one that acts for a person who
-// has logged in once, and adapters from and to golang.org/x/oauth2.
+// has logged in once, [AuthorizationCode] and [DeviceCode] for logins by a person in a browser on this machine
+// or another one, [TokenExchange] to trade another party's token, and adapters from and to golang.org/x/oauth2.
+//
+// Each of them takes its endpoints one by one, or all of them from an Issuer, whose metadata
+// (RFC 8414, OpenID Connect Discovery) it reads at each use. Each of them tells a 401 that refuses the token from one that does not
+// (RFC 6750), and revokes tokens (RFC 7009) where renew.Config.RevokeOnClose asks for it.
 //
 // A Source asks the token endpoint once for each Issue or Reissue and keeps no
 // token: give it to renew.New, which keeps the credential alive. It follows no
@@ -15,6 +20,7 @@
 package oauth2
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -37,8 +43,8 @@ type AuthStyle uint8
 
 const (
 	// InHeader sends client id and secret by the Basic scheme, each form-encoded
-	// first. It is the default: RFC 6749, section 2.3.1, says that servers which issue
-	// client passwords must support it.
+	// first. It is the default: RFC 6749, section 2.3.1, says that servers which issue client passwords must support
+	// it. It gives way to InParams where an Issuer's metadata names client_secret_post and not client_secret_basic.
 	InHeader = AuthStyle(tokenendpoint.InHeader)
 	// InParams sends client_id and client_secret in the body. The same section
 	// calls it not recommended, for clients that cannot use the Basic scheme.
@@ -59,16 +65,22 @@ const (
 type client struct {
 	name           string // for errors
 	typ            string // the Go type, for ConfigError
+	issuer         string
 	tokenURL       string
+	authURL        string
+	deviceAuthURL  string
+	revocationURL  string
+	needs          string // a member that an issuer's metadata must have
 	clientID       string
 	secret         renew.Secret
 	secretFunc     input.Func
 	style          AuthStyle
 	assertion      *jwt.Source
 	assertionFunc  input.Func
-	optional       bool // without a client id there is no client authentication
+	anonymous      bool // an empty clientID is allowed with None
 	scopes         []string
 	params         url.Values
+	sets           []string // parameters that this Source sets itself, beside reserved
 	tokenType      string
 	allowPlaintext bool
 	http           *http.Client
@@ -82,8 +94,8 @@ func (c *client) validate() error {
 	wrong := func(field, format string, args ...any) error {
 		return &renew.ConfigError{Field: c.typ + "." + field, Reason: fmt.Sprintf(format, args...)}
 	}
-	if err := tokenendpoint.CheckURL(c.tokenURL, c.allowPlaintext); err != nil {
-		return wrong("TokenURL", "%s", err)
+	if err := c.checkURLs(); err != nil {
+		return err
 	}
 	if err := c.validateAuth(); err != nil {
 		return err
@@ -94,7 +106,7 @@ func (c *client) validate() error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.params)) {
-		if slices.Contains(reserved, name) {
+		if slices.Contains(reserved, name) || slices.Contains(c.sets, name) {
 			return wrong("EndpointParams", "has %s, which is set by this Source", name)
 		}
 	}
@@ -111,10 +123,15 @@ func isScope(s string) bool { return header.Visible(s) && !strings.ContainsAny(s
 // post asks the token endpoint once. set has the parameters of the grant; final
 // says that invalid_grant is permanent.
 func (c *client) post(ctx context.Context, grant string, set url.Values, final bool) (*renew.Token, error) {
-	secret, assertion, err := c.authenticate(ctx)
+	md, err := c.endpoints(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return c.postTo(ctx, md, grant, set, final)
+}
+
+// postTo is post where the endpoints are known.
+func (c *client) postTo(ctx context.Context, md *Metadata, grant string, set url.Values, final bool) (*renew.Token, error) {
 	form := maps.Clone(c.params)
 	if form == nil {
 		form = make(url.Values, 4)
@@ -124,10 +141,40 @@ func (c *client) post(ctx context.Context, grant string, set url.Values, final b
 	if len(c.scopes) > 0 {
 		form.Set("scope", strings.Join(c.scopes, " "))
 	}
-	req := tokenendpoint.Request{
-		Source: c.name, URL: c.tokenURL, AllowPlaintext: c.allowPlaintext, Form: form,
-		AuthStyle: tokenendpoint.AuthStyle(c.style), ClientID: c.clientID, ClientSecret: secret, ClientAssertion: assertion,
-		TokenType: c.tokenType, GrantIsFinal: final, Client: c.http, Clock: c.clock,
+	req, err := c.request(ctx, md, md.TokenURL, form)
+	if err != nil {
+		return nil, err
 	}
+	req.GrantIsFinal = final
 	return req.Do(ctx)
+}
+
+// request makes a request that the client authenticates.
+func (c *client) request(ctx context.Context, md *Metadata, endpoint string, form url.Values) (*tokenendpoint.Request, error) {
+	style := c.styleAt(md)
+	secret, assertion, err := c.authenticate(ctx, style, c.audience(md))
+	if err != nil {
+		return nil, err
+	}
+	return &tokenendpoint.Request{
+		Source: c.name, URL: endpoint, AllowPlaintext: c.allowPlaintext, Form: form,
+		AuthStyle: tokenendpoint.AuthStyle(style), ClientID: c.clientID, ClientSecret: secret, ClientAssertion: assertion,
+		TokenType: c.tokenType, Client: c.http, Clock: c.clock,
+	}, nil
+}
+
+// fail makes an error that this package found itself, before or behind what was sent.
+func (c *client) fail(kind renew.Kind, permanent bool, err error) *renew.IssueError {
+	return &renew.IssueError{Source: c.name, Host: tokenendpoint.Host(c.place()), Kind: kind, Permanent: permanent, Err: err}
+}
+
+// place is the URL that the Source is known by.
+func (c *client) place() string { return cmp.Or(c.tokenURL, c.issuer) }
+
+// time returns the Clock, with its default.
+func (c *client) time() clock.Clock {
+	if c.clock == nil {
+		return clock.Real{}
+	}
+	return c.clock
 }

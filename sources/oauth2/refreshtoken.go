@@ -29,8 +29,13 @@ import (
 // the new token in renew.Hooks.Rotated and reads it back in RefreshTokenFunc.
 type RefreshToken struct {
 	// TokenURL is the token endpoint. It must be https, except on this machine. A query is
-	// sent, and shown nowhere.
+	// sent, and shown nowhere. Set it or Issuer.
 	TokenURL string
+	// Issuer is the issuer identifier, a URL, in place of TokenURL and RevocationURL: its metadata
+	// (RFC 8414) is read at each use and names the endpoints. It must be https, except on this machine.
+	Issuer string
+	// RevocationURL is the revocation endpoint (RFC 7009). Only Revoke uses it, which fails without it.
+	RevocationURL string
 	// ClientID is the client identifier that the refresh token was issued to.
 	ClientID string
 	// ClientSecret is the client's password. Set it or ClientSecretFunc, and neither with None or PrivateKeyJWT.
@@ -78,6 +83,8 @@ type RefreshToken struct {
 // RefreshToken implements what its methods are for.
 var _ interface {
 	renew.Reissuer
+	renew.Revoker
+	renew.RefusalJudge
 	renew.Validator
 	renew.Describer
 } = (*RefreshToken)(nil)
@@ -85,7 +92,7 @@ var _ interface {
 func (s *RefreshToken) client() *client {
 	return &client{
 		name: "oauth2 refresh_token", typ: "RefreshToken",
-		tokenURL: s.TokenURL, clientID: s.ClientID, secret: s.ClientSecret, secretFunc: s.ClientSecretFunc,
+		issuer: s.Issuer, tokenURL: s.TokenURL, revocationURL: s.RevocationURL, clientID: s.ClientID, secret: s.ClientSecret, secretFunc: s.ClientSecretFunc,
 		style: s.AuthStyle, assertion: s.ClientAssertion, assertionFunc: s.ClientAssertionFunc, scopes: s.Scopes, params: s.EndpointParams, tokenType: s.TokenType,
 		allowPlaintext: s.AllowPlaintext, http: s.HTTPClient, clock: s.Clock,
 	}
@@ -105,7 +112,7 @@ func (s *RefreshToken) Validate() error {
 func (s *RefreshToken) Describe() renew.Traits {
 	return renew.Traits{
 		Name:         "oauth2 refresh_token",
-		Endpoint:     tokenendpoint.Endpoint(s.TokenURL),
+		Endpoint:     tokenendpoint.Endpoint(s.client().place()),
 		InputVersion: s.InputVersion,
 	}
 }
@@ -123,11 +130,11 @@ func (s *RefreshToken) Issue(ctx context.Context) (*renew.Token, error) {
 	}
 	if s.used.configure(configured) {
 		return nil, &renew.IssueError{
-			Source: c.name, Host: tokenendpoint.Host(s.TokenURL), Kind: renew.Refused, Permanent: true, Unsent: true,
-			Err: interactionError{},
+			Source: c.name, Host: tokenendpoint.Host(c.place()), Kind: renew.Refused, Permanent: true, Unsent: true,
+			Err: errRotated,
 		}
 	}
-	return s.trade(ctx, c, configured, true)
+	return c.trade(ctx, &s.used, configured, true)
 }
 
 // Reissue gets the next token for the refresh token of live, or does as Issue where live
@@ -142,15 +149,15 @@ func (s *RefreshToken) Reissue(ctx context.Context, live *renew.Token) (*renew.T
 	c := s.client()
 	if s.used.traded(live.Refresh) {
 		return nil, &renew.IssueError{
-			Source: c.name, Host: tokenendpoint.Host(s.TokenURL), Kind: renew.Refused, Unsent: true,
+			Source: c.name, Host: tokenendpoint.Host(c.place()), Kind: renew.Refused, Unsent: true,
 			Err: errors.New("the live token's refresh token was traded for another one before"),
 		}
 	}
-	return s.trade(ctx, c, live.Refresh, false)
+	return c.trade(ctx, &s.used, live.Refresh, false)
 }
 
 // trade sends a refresh token and remembers it when another one came back.
-func (s *RefreshToken) trade(ctx context.Context, c *client, refresh renew.Secret, final bool) (*renew.Token, error) {
+func (c *client) trade(ctx context.Context, used *ledger, refresh renew.Secret, final bool) (*renew.Token, error) {
 	tok, err := c.post(ctx, "refresh_token", url.Values{"refresh_token": {refresh.Reveal()}}, final)
 	if err != nil {
 		return nil, err
@@ -159,17 +166,20 @@ func (s *RefreshToken) trade(ctx context.Context, c *client, refresh renew.Secre
 	case tok.Refresh.IsZero():
 		tok.Refresh = refresh
 	case !tok.Refresh.Equal(refresh):
-		s.used.trade(refresh)
+		used.trade(refresh)
 	}
 	return tok, nil
 }
 
 // interactionError is renew.ErrInteractionRequired, with the reason.
-type interactionError struct{}
+type interactionError string
 
-func (interactionError) Error() string {
-	return "the stored refresh token was already rotated: a person must log in again"
-}
+const (
+	errRotated   interactionError = "the stored refresh token was already rotated: a person must log in again"
+	errNoRefresh interactionError = "the login brought no refresh token (some servers want the scope offline_access): a person must log in again"
+)
+
+func (e interactionError) Error() string { return string(e) }
 
 func (interactionError) Unwrap() error { return renew.ErrInteractionRequired }
 
@@ -230,3 +240,12 @@ func (l *ledger) trade(token renew.Secret) {
 func (l *ledger) has(h [sha256.Size]byte) bool {
 	return l.configured[h] || slices.Contains(l.recent, h)
 }
+
+// Revoke tells the server that t is no longer wanted, first its refresh token and then its access token, and
+// fails unless the server says that both are gone. It blocks until ctx ends at the latest. Errors are *renew.IssueError.
+func (s *RefreshToken) Revoke(ctx context.Context, t *renew.Token) error {
+	return s.client().revoke(ctx, t)
+}
+
+// Refuses reports whether a 401 is about the token (RFC 6750, section 3.1). It does not block.
+func (s *RefreshToken) Refuses(t *renew.Token, resp *http.Response) bool { return refuses(t, resp) }
