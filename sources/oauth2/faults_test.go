@@ -42,7 +42,7 @@ func echo(r *http.Request) string {
 	return strings.Join([]string{r.Header.Get("Authorization"), id, secret, string(body), form.Get("client_secret"), form.Get("refresh_token"), oddSecret, oddToken}, " ")
 }
 
-// TestR30NoFaultShowsASecret drives both Sources, in every auth style, into every fault
+// TestR30NoFaultShowsASecret drives the Sources, in every auth style, into every fault
 // and looks for the secrets in each error, in every form.
 func TestR30NoFaultShowsASecret(t *testing.T) {
 	target := new(trap)
@@ -183,7 +183,7 @@ func rawEcho(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-// tryAll calls both Sources in every auth style; each call must fail as wanted.
+// tryAll calls the Sources in every auth style; each call must fail as wanted.
 func tryAll(t *testing.T, u string, client *http.Client, timeout time.Duration, kind renew.Kind, unsent bool) {
 	t.Helper()
 	u += "/token?key=" + url.QueryEscape(oddSecret)
@@ -198,6 +198,12 @@ func tryAll(t *testing.T, u string, client *http.Client, timeout time.Duration, 
 			"Reissue": func(ctx context.Context) (*renew.Token, error) {
 				return rt.Reissue(ctx, &renew.Token{Refresh: refresh})
 			},
+			"TokenExchange": (&TokenExchange{TokenURL: u, ClientID: oddID, ClientSecret: secret, AuthStyle: style, SubjectToken: refresh, HTTPClient: client}).Issue,
+			"AuthorizationCode": func(ctx context.Context) (*renew.Token, error) {
+				src := &AuthorizationCode{AuthURL: u, TokenURL: u, ClientID: oddID, ClientSecret: secret, AuthStyle: style, HTTPClient: client}
+				return src.Exchange(ctx, &Authorization{State: "s", Verifier: renew.NewSecret(newVerifier())}, url.Values{"code": {"code for one login"}, "state": {"s"}})
+			},
+			"DeviceCode": (&DeviceCode{DeviceAuthURL: u, TokenURL: u, ClientID: oddID, ClientSecret: secret, AuthStyle: style, Prompt: nothing, HTTPClient: client}).Issue,
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), timeout)
 			tok, err := call(ctx)
@@ -207,6 +213,10 @@ func tryAll(t *testing.T, u string, client *http.Client, timeout time.Duration, 
 				continue
 			}
 			e := issueError(t, err)
+			kind := kind
+			if name == "DeviceCode" && e.Status == 200 {
+				kind = renew.Transient // what would be a bad token is no device authorization reply
+			}
 			if e.Kind != kind || e.Unsent != unsent {
 				t.Errorf("%s, style %d: %#v (%v), want %v, unsent %v", name, style, e, e, kind, unsent)
 			}
