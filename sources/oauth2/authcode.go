@@ -197,12 +197,12 @@ func (s *AuthorizationCode) Issue(ctx context.Context) (*renew.Token, error) {
 func (s *AuthorizationCode) show(ctx context.Context, authorizationURL string) error {
 	if s.Prompt != nil {
 		if err := s.Prompt(ctx, authorizationURL); err != nil {
-			return fmt.Errorf("Prompt: %w", err)
+			return fmt.Errorf("the function Prompt: %w", err)
 		}
 	}
 	if s.Open != nil {
 		if err := s.Open(ctx, authorizationURL); err != nil && s.Prompt == nil {
-			return fmt.Errorf("Open: %w", err)
+			return fmt.Errorf("the function Open: %w", err)
 		}
 	}
 	return nil

@@ -213,6 +213,9 @@ func TestBeginAndExchange(t *testing.T) {
 	if err != nil || tok.Refresh.Reveal() != "r1" || srv.forms[0].Get("redirect_uri") != "https://app.example/back?x=y" {
 		t.Errorf("%v, %v", tok, err)
 	}
+	if err := new(Authorization).accept(url.Values{"code": {"c"}}); !errors.Is(err, errAnswerState) {
+		t.Errorf("an Authorization without state accepts an answer without one: %v", err)
+	}
 	for name, f := range map[string]func() error{
 		"zero Authorization": func() error { _, err := src.Exchange(t.Context(), &Authorization{}, q); return err },
 		"nil Authorization":  func() error { _, err := src.Exchange(t.Context(), nil, q); return err },

@@ -171,7 +171,7 @@ func (s *DeviceCode) Issue(ctx context.Context) (*renew.Token, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, c.fail(renew.Transient, false, fmt.Errorf("Prompt: %w", err))
+		return nil, c.fail(renew.Transient, false, fmt.Errorf("the function Prompt: %w", err))
 	}
 	if d.prompt.ExpiresIn > 0 {
 		var stop func()

@@ -42,7 +42,7 @@ func listen(to *url.URL) (*loopback, error) {
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort(host, port))
 	if err != nil {
-		return nil, fmt.Errorf("RedirectURL: %w", err)
+		return nil, fmt.Errorf("RedirectURL cannot be listened on: %w", err)
 	}
 	l := &loopback{redirect: *to, listener: listener, answers: make(chan url.Values, 1)}
 	_, port, _ = net.SplitHostPort(listener.Addr().String()) // an address of a TCP listener has a port
