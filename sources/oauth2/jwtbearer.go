@@ -144,7 +144,9 @@ func (s *JWTBearer) Issue(ctx context.Context) (*renew.Token, error) {
 
 // Revoke tells the server that t is no longer wanted, and fails unless the server says that it is gone. It blocks until ctx
 // ends at the latest. Errors are *renew.IssueError.
-func (s *JWTBearer) Revoke(ctx context.Context, t *renew.Token) error { return s.client().revoke(ctx, t) }
+func (s *JWTBearer) Revoke(ctx context.Context, t *renew.Token) error {
+	return s.client().revoke(ctx, t)
+}
 
 // Refuses reports whether a 401 is about the token (RFC 6750, section 3.1). It does not block.
 func (s *JWTBearer) Refuses(t *renew.Token, resp *http.Response) bool { return refuses(t, resp) }
