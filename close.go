@@ -34,6 +34,7 @@ func (ts *TokenSource) shut() {
 		ts.timer.Stop()
 	}
 	ts.watched(false)
+	ts.forgetInput()
 	if f := ts.flight; f != nil {
 		if f.running {
 			f.cancel(ErrClosed)

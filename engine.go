@@ -27,7 +27,7 @@ type engine struct {
 	unread   bool // nobody has read since it was set (Config.IdleAfter)
 	skewed   bool // live looks expired by the local wall clock
 	can      ability
-	armed    bool // timer is set; the hub's watcher runs while one is
+	armed    bool // timer is set, or the input is watched; the hub's watcher runs while one is
 }
 
 // counts are the cumulative counters of Status.
@@ -288,9 +288,10 @@ func (ts *TokenSource) canReissue(now clock.Instant) bool {
 type ability uint8
 
 const (
-	needsPerson ability = 1 << iota // Issue is interactive
-	reissues                        // it is a Reissuer
-	revokes                         // it is a Revoker
+	needsPerson  ability = 1 << iota // Issue is interactive
+	reissues                         // it is a Reissuer
+	revokes                          // it is a Revoker
+	watchesInput                     // its input is written by others (Traits.WatchInput)
 )
 
 func (a ability) has(b ability) bool { return a&b != 0 }
@@ -305,18 +306,17 @@ func (ts *TokenSource) base() *Token {
 
 // timed reports whether the timer drives the next attempt, with nobody asking.
 func (ts *TokenSource) timed(now clock.Instant) bool {
-	err := ts.failing()
-	if ts.live == nil && err == nil {
-		return false // New starts nothing
-	}
-	if ts.idling(now) {
+	if !ts.begun() || ts.idling(now) {
 		return false
 	}
-	if err != nil {
+	if err := ts.failing(); err != nil {
 		return !ts.rare.final && (err.Kind != Refused || ts.rare.denied)
 	}
 	return ts.set.reissueEvery >= 0
 }
+
+// begun reports whether somebody has asked: New starts nothing.
+func (ts *TokenSource) begun() bool { return ts.live != nil || ts.failing() != nil }
 
 // idling reports whether nobody has read for so long that nothing is to be
 // done (R16).
@@ -390,7 +390,7 @@ func (ts *TokenSource) arm(now clock.Instant) {
 			at = min(at, now.Mono+left)
 		}
 	}
-	ts.watched(at != never)
+	ts.watched(at != never || ts.can.has(watchesInput) && ts.begun())
 	switch {
 	case at == never && ts.timer != nil:
 		ts.timer.Stop()
@@ -402,7 +402,7 @@ func (ts *TokenSource) arm(now clock.Instant) {
 	}
 }
 
-// watched notes whether the timer is set, and tells the hub's watcher.
+// watched notes whether there is something for the hub's watcher to look at, and tells it.
 func (ts *TokenSource) watched(armed bool) {
 	if armed != ts.armed {
 		ts.armed = armed

@@ -299,6 +299,9 @@ func (c *call) do(ctx context.Context) outcome {
 	out.version, _ = inputVersion(ts.src)
 	ts.mu.Lock()
 	c.source = out.source
+	if c.try.step != publishHeld {
+		ts.noteInput(out.version)
+	}
 	ts.mu.Unlock()
 	if c.try.step == publishHeld {
 		out.got, out.err = c.try.held, ts.rotated(ctx, c.try.held.token, c.try.live)

@@ -32,12 +32,13 @@ type hub struct {
 	mu        sync.Mutex // guards what follows; the innermost lock but for those of lanes and budgets
 	endpoints map[endpointKey]*endpoint
 	lanes     map[laneKey]*lane
-	left      []*lane       // without users; forgotten when there is nothing to remember
-	swept     time.Duration // when that was last looked at
-	settings  *settings     // the last one made, to share
-	armed     int           // TokenSources whose timer is set
-	timer     clock.Timer   // the watcher's
-	offset    time.Duration // wall less mono, as last judged
+	left      []*lane                 // without users; forgotten when there is nothing to remember
+	swept     time.Duration           // when that was last looked at
+	settings  *settings               // the last one made, to share
+	armed     int                     // TokenSources whose timer is set, or whose input is watched
+	inputs    map[*TokenSource]uint64 // those whose input is watched, and its version as the last call of the Source found it
+	timer     clock.Timer             // the watcher's
+	offset    time.Duration           // wall less mono, as last judged
 	closed    bool
 }
 
@@ -87,7 +88,7 @@ func (h *hub) settingsOf(s settings) *settings {
 // stepLeast is the difference between the hands that counts as a suspend or a step.
 const stepLeast = 100 * time.Millisecond
 
-// watch counts the TokenSources whose timer is set; while there is one, the
+// watch counts the TokenSources whose timer is set, or whose input is watched; while there is one, the
 // watcher compares the hands of the clock (R24).
 func (h *hub) watch(armed bool) {
 	h.mu.Lock()
@@ -111,7 +112,7 @@ func (h *hub) wind() {
 	}
 }
 
-// tick is the watcher: it looks whether the hands have moved apart.
+// tick is the watcher: it looks whether the hands have moved apart, and whether inputs have changed.
 func (h *hub) tick() {
 	h.mu.Lock()
 	if h.armed == 0 || h.closed {
@@ -125,9 +126,13 @@ func (h *hub) tick() {
 		h.offset = apart
 	}
 	h.wind()
+	inputs := len(h.inputs) > 0
 	h.mu.Unlock()
 	if moved {
 		h.all((*TokenSource).rejudge)
+	}
+	if inputs {
+		h.lookAtInputs()
 	}
 }
 

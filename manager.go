@@ -85,6 +85,9 @@ func (h *hub) add(name string, src Source, cfg Config) (*TokenSource, error) {
 		if _, ok := as[Revoker](src); ok {
 			abilities |= revokes
 		}
+		if traits.WatchInput && traits.InputVersion != nil {
+			abilities |= watchesInput
+		}
 		return nil
 	}); err != nil {
 		return nil, err

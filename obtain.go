@@ -299,35 +299,6 @@ func (ts *TokenSource) Reset() {
 	ts.settle(now)
 }
 
-// noticeInput ends a refusal for good if the credential input has changed since
-// (R23). mu is held; not while the Source is asked.
-func (ts *TokenSource) noticeInput() {
-	if r := ts.rare; ts.closed || r == nil || !r.final || ts.flying() {
-		return
-	}
-	ts.mu.Unlock()
-	version, known := inputVersion(ts.src)
-	ts.mu.Lock()
-	if r := ts.rare; known && r != nil && r.final && !ts.flying() && version != r.version {
-		r.final, r.person, r.version = false, false, version
-		ts.next = ts.now().Mono
-	}
-}
-
-// inputVersion asks the Source for the version of its credential input. A panic
-// there counts as "not known".
-func inputVersion(src Source) (v uint64, known bool) {
-	_ = guard("InputVersion", func() error {
-		if d, ok := as[Describer](src); ok {
-			if f := d.Describe().InputVersion; f != nil {
-				v, known = f(), true
-			}
-		}
-		return nil
-	})
-	return v, known
-}
-
 // ask starts a flight if there is no usable token, and waits for nothing.
 func (ts *TokenSource) ask() {
 	ts.mu.Lock()

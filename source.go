@@ -139,6 +139,10 @@ type Traits struct {
 	// It is called at each flight, and by callers after a refusal: by several goroutines at once. It must not
 	// block and must not call the TokenSource.
 	InputVersion func() uint64
+	// WatchInput says that the input is written by others at any time, as a file is: while there is a token, or a failure,
+	// InputVersion is called at each look of the watcher (Config.WatchEvery), and a change makes the next attempt due at once, as one
+	// of the schedule. It needs InputVersion.
+	WatchInput bool
 }
 
 // as finds the first T along the chain of wrapped Sources.

@@ -19,13 +19,11 @@ func ExampleSource() {
 	path := filepath.Join(dir, "token") // in a pod: /var/run/secrets/kubernetes.io/serviceaccount/token
 	_ = os.WriteFile(path, []byte("2YotnFZFEjr1zCsicMWpAA\n"), 0o600)
 
-	src := &file.Source{Path: path}
-	ts, err := renew.New(src, renew.Config{})
+	ts, err := renew.New(&file.Source{Path: path}, renew.Config{})
 	if err != nil {
 		panic(err)
 	}
 	defer ts.Close(context.Background())
-	defer src.Watch(ts)() // a rotated token is in use within a second
 
 	tok, err := ts.Token(context.Background())
 	fmt.Println(tok.Type, tok.Value, len(tok.Value.Reveal()), err)

@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/clock"
@@ -37,7 +38,7 @@ type Source struct {
 	Path string
 	// Type is the auth-scheme that the token is sent with. Empty means Bearer.
 	Type string
-	// Clock tells whether the token has expired, and drives Watch. Nil means clock.Real{}.
+	// Clock tells whether the token has expired, and how long ago the file was written. Nil means clock.Real{}.
 	Clock clock.Clock
 }
 
@@ -59,16 +60,20 @@ func (s *Source) Validate() error {
 	return nil
 }
 
-// Describe gives the name. A refusal for good ends when the file, or who may write to it, has changed (R23). There is no
-// endpoint and no account.
+// Describe gives the name, and has the TokenSource look at the file at each look of its watcher, 0.9 s apart, so that a
+// rotated token is in use within a second with nobody asking. A refusal for good ends too when the file, or who may write to it,
+// has changed (R23). There is no endpoint and no account.
 func (s *Source) Describe() renew.Traits {
-	return renew.Traits{Name: name, InputVersion: s.version}
+	return renew.Traits{Name: name, InputVersion: s.version, WatchInput: true}
 }
 
 // Issue reads the token. White space at both ends is dropped. A JWT that says when it ends (RFC 7519, section 4.1.4) gets that as its
 // Expiry; its signature is not checked. Every error is a *renew.IssueError: a file that is not there, is empty, is
 // being written or holds an expired token is a transient fault. One that every user of the machine can write to, or replace, is
-// refused until its mode is changed: they could choose which token this program sends. It blocks as long as the file system does.
+// refused until its mode is changed: they could choose which token this program sends.
+//
+// A file that was written less than a tenth of a second ago is left alone until it is older, a second at most: nobody can see that
+// half of a token is not the whole. Issue blocks that long, and as long as the file system does.
 func (s *Source) Issue(ctx context.Context) (*renew.Token, error) {
 	fail := func(kind renew.Kind, err error) (*renew.Token, error) {
 		return nil, &renew.IssueError{Source: name, Kind: kind, Permanent: kind == renew.Invalid, Unsent: true, Err: err}
@@ -79,6 +84,9 @@ func (s *Source) Issue(ctx context.Context) (*renew.Token, error) {
 	if err := s.Validate(); err != nil {
 		return fail(renew.Invalid, err)
 	}
+	if err := s.rest(ctx); err != nil {
+		return fail(renew.Transient, err)
+	}
 	tok, err := s.read()
 	if _, unsafe := errors.AsType[*modeError](err); unsafe {
 		return fail(renew.Invalid, err)
@@ -87,6 +95,32 @@ func (s *Source) Issue(ctx context.Context) (*renew.Token, error) {
 		return fail(renew.Transient, err)
 	}
 	return tok, nil
+}
+
+// quiet is how long a file must have been left alone before it is read.
+const quiet = 100 * time.Millisecond
+
+// rest waits until nobody has written to the file for that long.
+func (s *Source) rest(ctx context.Context) error {
+	for range 10 {
+		info, err := os.Stat(s.Path)
+		if err != nil {
+			return err
+		}
+		age := s.clk().Now().Wall.Sub(info.ModTime())
+		if age < 0 || age >= quiet {
+			return nil
+		}
+		over := make(chan struct{})
+		timer := s.clk().AfterFunc(quiet-age, func() { close(over) })
+		select {
+		case <-over:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+	}
+	return fmt.Errorf("%s is being written", s.Path)
 }
 
 // read reads the token once.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/seed-f29168f7/renew"
+	"github.com/seed-f29168f7/renew/clock"
 	"github.com/seed-f29168f7/renew/renewtest"
 	"github.com/seed-f29168f7/renew/sources/internal/leaktest"
 )
@@ -185,7 +186,7 @@ func swap(t *testing.T, dir, version, text string) {
 
 // A rotated token is in use within a second, with nobody asking, by swap of a link and by writing in place; half of a
 // token is not taken.
-func TestWatch(t *testing.T) {
+func TestR12_RotatedWithinASecond(t *testing.T) {
 	dir := t.TempDir()
 	swap(t, dir, "..1", secret+"1")
 	path := filepath.Join(dir, "token")
@@ -193,8 +194,7 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		src := &Source{Path: path}
-		ts, err := renew.New(src, renew.Config{})
+		ts, err := renew.New(&Source{Path: path}, renew.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,8 +210,6 @@ func TestWatch(t *testing.T) {
 		if value() != secret+"1" {
 			t.Fatal("not the first token")
 		}
-		stop := src.Watch(ts)
-		defer stop()
 		time.Sleep(time.Minute)
 		if ts.Status().Generation != 1 {
 			t.Error("the same token is another generation")
@@ -241,7 +239,7 @@ func TestWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(11 * time.Minute)
-		if _, err := ts.Token(ended); err == nil {
+		if _, err := ts.Token(t.Context()); err == nil {
 			t.Error("an expired token is in use")
 		}
 		write(t, path, secret+"3")
@@ -249,34 +247,54 @@ func TestWatch(t *testing.T) {
 		if value() != secret+"3" {
 			t.Error("the token that came back was not taken within a second")
 		}
-		stop()
-		write(t, path, secret+"4")
-		time.Sleep(time.Minute)
-		if value() != secret+"3" {
-			t.Error("the watch goes on after stop")
+		if left := ts.Status().BudgetLeft; left != 4 {
+			t.Errorf("%d units left, want all: rotations cost none", left)
 		}
 	})
 }
 
-// A watch ends with its TokenSource, and leaves no timer.
-func TestWatchEndsAtClose(t *testing.T) {
+// A file that is being written is left alone for a moment: half of a token cannot be told from a whole one.
+func TestHalfWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
-	write(t, path, secret)
-	synctest.Test(t, func(t *testing.T) {
-		src := &Source{Path: path}
-		ts, err := renew.New(src, renew.Config{})
-		if err != nil {
+	clk := clock.NewFake(time.Unix(1700000000, 0))
+	src := &Source{Path: path, Clock: clk}
+	wrote := func(text string, at time.Time) {
+		t.Helper()
+		write(t, path, text)
+		if err := os.Chtimes(path, at, at); err != nil {
 			t.Fatal(err)
 		}
-		w := &watcher{src: src, ts: ts, taken: 1}
-		w.before = src.version()
-		w.timer = src.clk().AfterFunc(time.Hour, func() {})
-		_ = ts.Close(t.Context())
-		w.look()
-		if !w.stopped || w.timer.Stop() {
-			t.Error("the watch goes on after Close")
-		}
-	})
+	}
+	wrote(secret[:10], clk.Now().Wall)
+	go func() {
+		_ = clk.WaitTimers(t.Context(), 1)
+		wrote(secret, clk.Now().Wall)
+		clk.Advance(quiet)
+	}()
+	tok, err := src.Issue(t.Context())
+	if err != nil || tok.Value.Reveal() != secret {
+		t.Errorf("%v, %v: want the whole token", tok, err)
+	}
+	// It is old by now, and read at once. One from the future is too: the clock of its writer is another.
+	wrote("old", clk.Now().Wall.Add(-quiet))
+	if tok, err := src.Issue(t.Context()); err != nil || tok.Value.Reveal() != "old" {
+		t.Errorf("%v, %v", tok, err)
+	}
+	wrote("future", clk.Now().Wall.Add(time.Hour))
+	if tok, err := src.Issue(t.Context()); err != nil || tok.Value.Reveal() != "future" {
+		t.Errorf("%v, %v", tok, err)
+	}
+	// The wait ends with ctx.
+	wrote("new", clk.Now().Wall)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	mine := errors.New("shutting down")
+	go func() {
+		_ = clk.WaitTimers(t.Context(), 1)
+		cancel(mine)
+	}()
+	if _, err := src.Issue(ctx); !errors.Is(err, mine) {
+		t.Errorf("%v, want the cause of ctx", err)
+	}
 }
 
 func TestR11_TheSameTokenAfterAReject(t *testing.T) {
