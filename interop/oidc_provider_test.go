@@ -178,18 +178,27 @@ func (c oidcCount) refused() (n int) {
 	return n
 }
 
-// count asks the provider for its books.
-func (p *oidcProvider) count(t *testing.T) oidcCount {
-	t.Helper()
-	resp, err := http.Get(p.issuer + "/count")
+// read asks the provider for its books.
+func (p *oidcProvider) read(ctx context.Context) (c oidcCount, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.issuer+"/count", nil)
 	if err != nil {
-		t.Fatal(err)
+		return c, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return c, err
 	}
 	defer resp.Body.Close()
-	var c oidcCount
 	d := json.NewDecoder(resp.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
+	return c, d.Decode(&c)
+}
+
+// count reads the books, and wants no error of the provider's own in them.
+func (p *oidcProvider) count(t *testing.T) oidcCount {
+	t.Helper()
+	c, err := p.read(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	if c.ServerErrors != 0 {

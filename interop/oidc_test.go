@@ -253,6 +253,17 @@ func (p *oidcProvider) refreshed(t *testing.T, ts *renew.TokenSource) {
 	}
 }
 
+// keepWaiting returns when a device has heard that the person is not done yet.
+func (p *oidcProvider) keepWaiting(ctx context.Context) error {
+	for {
+		c, err := p.read(ctx)
+		if err != nil || c.Errors["authorization_pending"] > 0 {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 // Device flow: the device polls as it is told to, the person approves after longer than a token lives, and then the timer refreshes.
 func TestOIDCDeviceFlow(t *testing.T) {
 	t.Parallel()
@@ -261,12 +272,16 @@ func TestOIDCDeviceFlow(t *testing.T) {
 	}})
 	var person sync.WaitGroup
 	defer person.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	src := &oauth2.DeviceCode{
-		Issuer: p.issuer, ClientID: "tv", AuthStyle: oauth2.None, Scopes: oidcScopes, EndpointParams: consent,
+		Issuer: p.issuer, ClientID: "tv", AuthStyle: oauth2.None, Scopes: oidcScopes, EndpointParams: consent, Timeout: time.Minute,
 		Prompt: func(_ context.Context, prompt oauth2.DevicePrompt) error {
 			person.Go(func() {
-				waitFor(t, func() bool { return p.count(t).Errors["authorization_pending"] > 0 })
-				page, _, err := browse(t.Context(), prompt.VerificationURIComplete, "")
+				if err := p.keepWaiting(ctx); err != nil {
+					t.Errorf("no poll was answered with authorization_pending: %v", err)
+				}
+				page, _, err := browse(ctx, prompt.VerificationURIComplete, "")
 				if err != nil {
 					t.Errorf("the approval: %v", err)
 				}
@@ -303,7 +318,7 @@ func TestOIDCAuthorizationCode(t *testing.T) {
 	var browser sync.WaitGroup
 	defer browser.Wait()
 	src := &oauth2.AuthorizationCode{
-		Issuer: p.issuer, ClientID: "desktop", AuthStyle: oauth2.None, Scopes: oidcScopes, AuthParams: consent,
+		Issuer: p.issuer, ClientID: "desktop", AuthStyle: oauth2.None, Scopes: oidcScopes, AuthParams: consent, Timeout: time.Minute,
 		Open: func(_ context.Context, authorizationURL string) error {
 			browser.Go(func() {
 				time.Sleep((oidcTTL + 1) * time.Second)
@@ -380,7 +395,7 @@ func TestOIDCDenied(t *testing.T) {
 	defer person.Wait()
 	for name, src := range map[string]renew.Source{
 		"authorization code": &oauth2.AuthorizationCode{
-			Issuer: p.issuer, ClientID: "desktop", AuthStyle: oauth2.None, Scopes: oidcScopes,
+			Issuer: p.issuer, ClientID: "desktop", AuthStyle: oauth2.None, Scopes: oidcScopes, Timeout: time.Minute,
 			Open: func(_ context.Context, authorizationURL string) error {
 				person.Go(func() {
 					if page, _, err := browse(t.Context(), authorizationURL, ""); err != nil || !strings.Contains(page, "access_denied") {
@@ -391,7 +406,7 @@ func TestOIDCDenied(t *testing.T) {
 			},
 		},
 		"device code": &oauth2.DeviceCode{
-			Issuer: p.issuer, ClientID: "tv", AuthStyle: oauth2.None, Scopes: oidcScopes,
+			Issuer: p.issuer, ClientID: "tv", AuthStyle: oauth2.None, Scopes: oidcScopes, Timeout: time.Minute,
 			Prompt: func(_ context.Context, prompt oauth2.DevicePrompt) error {
 				person.Go(func() {
 					// The provider answers the person's no with an error page of its own.

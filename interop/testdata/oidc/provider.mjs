@@ -8,7 +8,8 @@
 //   accessTokenTTL  how long access tokens live, in seconds
 //   interval        the interval that device authorization responses name, in seconds
 //   slowDowns       how many polls of a device code are answered with slow_down before the others
-//   latency         how long a request is on its way to the token endpoint and the API, and the reply of the former back, in ms
+//   latency         how long a request is on its way to the token endpoint, and the reply back, in ms; to the API it takes up to
+//                   eight times as long, so that some come with a token that has been replaced meanwhile
 //   deny            the person says no to every login
 //
 // It prints one line, "listening at ISSUER", and ends when its standard input does.
@@ -181,7 +182,7 @@ async function api(req, res) {
   const id = req.headers['x-request-id'] ?? `#${requests.size}`;
   requests.add(id);
   unserved.add(id);
-  await sleep(config.latency);
+  await sleep(8 * config.latency * Math.random());
   const [, value] = /^Bearer ([^ ]+)$/i.exec(req.headers.authorization ?? '') ?? [];
   const token = value && await find(value);
   if (!token) {
