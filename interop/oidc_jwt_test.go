@@ -11,7 +11,6 @@ import (
 	"encoding/base64"
 	"math/big"
 	"net/http"
-	"net/url"
 	"testing"
 
 	"github.com/seed-f29168f7/renew"
@@ -142,7 +141,7 @@ func TestOIDCClientAssertion(t *testing.T) {
 	}
 }
 
-// The refresh token grant with private_key_jwt: rotated by timer, with a fresh JWT each time.
+// A login and its refreshes with private_key_jwt: rotated by timer, with a fresh JWT each time, and revoked with one.
 func TestOIDCClientAssertionRefresh(t *testing.T) {
 	t.Parallel()
 	key := signingKeys(t)[jwt.ES256]
@@ -150,25 +149,16 @@ func TestOIDCClientAssertionRefresh(t *testing.T) {
 		oidcClient("daemon", "", "private_key_jwt", jwkSet(t, key), "authorization_code", "refresh_token"),
 	}})
 	assertion := &jwt.Source{Key: jwt.NewKey(key)}
-	login := &oauth2.AuthorizationCode{Issuer: p.issuer, ClientID: "daemon", AuthStyle: oauth2.None, Scopes: oidcScopes, AuthParams: consent}
+	login := &oauth2.AuthorizationCode{
+		Issuer: p.issuer, ClientID: "daemon", AuthStyle: oauth2.PrivateKeyJWT, ClientAssertion: assertion, Scopes: oidcScopes, AuthParams: consent,
+	}
 	a, query := oidcLogin(t, login)
-	signed := *assertion
-	signed.Issuer, signed.Subject, signed.Audience = "daemon", "daemon", []string{p.issuer}
-	text, err := signed.Assertion(t.Context())
+	first, err := login.Exchange(t.Context(), a, query)
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, reply, err := p.post(t.Context(), "/token", "", "", url.Values{
-		"grant_type": {"authorization_code"}, "code": {query.Get("code")}, "redirect_uri": {a.RedirectURL}, "code_verifier": {a.Verifier.Reveal()},
-		"client_assertion": {text.Reveal()}, "client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
-	})
-	refresh, _ := reply["refresh_token"].(string)
-	if err != nil || status != http.StatusOK || refresh == "" {
-		t.Fatalf("the login: status %d, %v, %v", status, reply["error"], err)
-	}
-
 	ts := newTokenSource(t, &oauth2.RefreshToken{
-		Issuer: p.issuer, ClientID: "daemon", AuthStyle: oauth2.PrivateKeyJWT, ClientAssertion: assertion, RefreshToken: renew.NewSecret(refresh),
+		Issuer: p.issuer, ClientID: "daemon", AuthStyle: oauth2.PrivateKeyJWT, ClientAssertion: assertion, RefreshToken: first.Refresh,
 	}, renew.Config{Leeway: oidcLeeway, RevokeOnClose: true})
 	if got := p.api(t, ts); got != http.StatusOK {
 		t.Errorf("the API answers %d, want 200", got)

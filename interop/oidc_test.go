@@ -265,17 +265,19 @@ func (p *oidcProvider) keepWaiting(ctx context.Context) error {
 }
 
 // Device flow: the device polls as it is told to, the person approves after longer than a token lives, and then the timer refreshes.
+// The device has a secret, and signs a JWT with it for each of these requests.
 func TestOIDCDeviceFlow(t *testing.T) {
 	t.Parallel()
 	p := newOIDCProvider(t, oidcConfig{AccessTokenTTL: oidcTTL, Interval: 1, SlowDowns: 1, Clients: []map[string]any{
-		oidcClient("tv", "", "none", nil, deviceGrant, "refresh_token"),
+		oidcClient("tv", oidcSecret, "client_secret_jwt", nil, deviceGrant, "refresh_token"),
 	}})
 	var person sync.WaitGroup
 	defer person.Wait()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	src := &oauth2.DeviceCode{
-		Issuer: p.issuer, ClientID: "tv", AuthStyle: oauth2.None, Scopes: oidcScopes, EndpointParams: consent, Timeout: time.Minute,
+		Issuer: p.issuer, ClientID: "tv", ClientSecret: renew.NewSecret(oidcSecret), AuthStyle: oauth2.ClientSecretJWT,
+		Scopes: oidcScopes, EndpointParams: consent, Timeout: time.Minute,
 		Prompt: func(_ context.Context, prompt oauth2.DevicePrompt) error {
 			person.Go(func() {
 				if err := p.keepWaiting(ctx); err != nil {
@@ -469,7 +471,7 @@ func TestOIDCClientAuthentication(t *testing.T) {
 	t.Log(p.count(t))
 }
 
-// The metadata is the provider's discovery document; and what it does not offer is said so.
+// The metadata is the provider's discovery document; and grants that it does not have are refused for good.
 func TestOIDCMetadata(t *testing.T) {
 	t.Parallel()
 	p := newOIDCProvider(t, oidcConfig{AccessTokenTTL: 60, Clients: []map[string]any{
@@ -501,15 +503,23 @@ func TestOIDCMetadata(t *testing.T) {
 		t.Errorf("FetchMetadata(%q) = %v, want a MetadataError about issuer", other, err)
 	}
 
-	_, err = (&oauth2.TokenExchange{
-		Issuer: p.issuer, ClientID: oidcID, ClientSecret: renew.NewSecret(oidcSecret), SubjectToken: renew.NewSecret("subject"),
-	}).Issue(t.Context())
-	if e, ok := asIssueError(err); !ok || e.Code != "unsupported_grant_type" || !e.Permanent {
-		t.Errorf("token exchange: %v, want unsupported_grant_type for good", err)
+	for name, src := range map[string]renew.Source{
+		"token exchange": &oauth2.TokenExchange{
+			Issuer: p.issuer, ClientID: oidcID, ClientSecret: renew.NewSecret(oidcSecret), SubjectToken: renew.NewSecret("subject"),
+		},
+		"JWT bearer": &oauth2.JWTBearer{
+			Issuer: p.issuer, ClientID: oidcID, ClientSecret: renew.NewSecret(oidcSecret),
+			AssertionFunc: func(context.Context) (renew.Secret, error) { return renew.NewSecret("a.b.c"), nil },
+		},
+	} {
+		_, err = src.Issue(t.Context())
+		if e, ok := asIssueError(err); !ok || e.Code != "unsupported_grant_type" || !e.Permanent {
+			t.Errorf("%s: %v, want unsupported_grant_type for good", name, err)
+		}
 	}
 	c := p.count(t)
 	t.Log(c)
-	if c.Discoveries < 3 || c.Errors["unsupported_grant_type"] != 1 {
-		t.Errorf("metadata documents = %d, refused %v; want 3 or more, and the exchange", c.Discoveries, c.Errors)
+	if c.Discoveries < 4 || c.Errors["unsupported_grant_type"] != 2 {
+		t.Errorf("metadata documents = %d, refused %v; want 4 or more, and both grants", c.Discoveries, c.Errors)
 	}
 }
