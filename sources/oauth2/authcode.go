@@ -159,6 +159,7 @@ func (s *AuthorizationCode) Issue(ctx context.Context) (*renew.Token, error) {
 	if err := s.Validate(); err != nil {
 		return nil, invalid(c, err)
 	}
+	began := c.time().Now().Mono
 	ctx, stop := limited(ctx, c.time(), timeoutOf(s.Timeout), errLoginTimeout)
 	defer stop()
 	if ctx.Err() != nil {
@@ -187,7 +188,12 @@ func (s *AuthorizationCode) Issue(ctx context.Context) (*renew.Token, error) {
 	}
 	select {
 	case query := <-l.answers:
-		return s.exchange(ctx, c, a, query)
+		asked := c.time().Now().Mono
+		tok, err := s.exchange(ctx, c, a, query)
+		if err != nil {
+			return nil, err
+		}
+		return waited(tok, asked-began), nil
 	case <-ctx.Done():
 		return nil, c.fail(renew.Transient, false, context.Cause(ctx))
 	}

@@ -157,6 +157,7 @@ func (s *DeviceCode) Issue(ctx context.Context) (*renew.Token, error) {
 		e.Unsent = true
 		return nil, e
 	}
+	began := c.time().Now().Mono
 	ctx, stop := limited(ctx, c.time(), timeoutOf(s.Timeout), errLoginTimeout)
 	defer stop()
 	md, err := c.endpoints(ctx)
@@ -178,7 +179,7 @@ func (s *DeviceCode) Issue(ctx context.Context) (*renew.Token, error) {
 		ctx, stop = limited(ctx, c.time(), d.prompt.ExpiresIn, errLoginTimeout)
 		defer stop()
 	}
-	return c.poll(ctx, md, d)
+	return c.poll(ctx, md, d, began)
 }
 
 // Reissue gets the next token for the refresh token of live; without one it is renew.ErrInteractionRequired. It takes at most
@@ -284,7 +285,7 @@ func isPageURL(raw string, allowPlaintext bool) bool {
 }
 
 // poll asks for the token until there is one, or an answer that is final.
-func (c *client) poll(ctx context.Context, md *Metadata, d *device) (*renew.Token, error) {
+func (c *client) poll(ctx context.Context, md *Metadata, d *device, began time.Duration) (*renew.Token, error) {
 	c.params, c.scopes = nil, nil // they belong to the device authorization request
 	interval := d.interval
 	var fault error // what went wrong last, if the server did not answer
@@ -292,9 +293,10 @@ func (c *client) poll(ctx context.Context, md *Metadata, d *device) (*renew.Toke
 		if why := pause(ctx, c.time(), interval); why != nil {
 			return nil, c.ended(why, fault)
 		}
+		asked := c.time().Now().Mono
 		tok, err := c.pollOnce(ctx, md, d.code)
 		if err == nil {
-			return tok, nil
+			return waited(tok, asked-began), nil
 		}
 		e, ok := errors.AsType[*renew.IssueError](err)
 		if !ok {

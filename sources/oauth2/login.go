@@ -78,3 +78,12 @@ func (c *client) reissue(ctx context.Context, used *ledger, live *renew.Token) (
 	e.Unsent = true
 	return nil, e
 }
+
+// waited adds the person's time to the life of a token: a TokenSource counts Life from the start of Issue, and the server counted
+// from the last request. Without it a login that took longer than the token lives would fail.
+func waited(tok *renew.Token, d time.Duration) *renew.Token {
+	if tok.Life > 0 {
+		tok.Life += d
+	}
+	return tok
+}
