@@ -14,6 +14,10 @@
 // does not detect their re-use: a used one is unknown, and the login lives on.
 // The fault that the test is for would not be seen.
 //
+// The npm package oidc-provider 8.8.1, which is certified for OpenID Connect, has what fosite lacks in part: logins by a
+// browser and by a device, client authentication by JWT, introspection and revocation. testdata/oidc has its lock file
+// and the script that makes a provider of it; RENEW_OIDC_PROVIDER names the folder with its node_modules.
+//
 // Other peers, each a process of its own that a test starts: OpenSSH's ssh-agent for sources/crtauth,
 // python-oauthlib (testdata/oauth1/provider.py) for sources/oauth1 and sources/toopher, and Apache httpd
 // (testdata/apache.conf) for sources/basic and sources/digest. Where one is not
