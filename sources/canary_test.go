@@ -15,6 +15,8 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,8 +26,14 @@ import (
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/sources/armor"
+	"github.com/seed-f29168f7/renew/sources/basic"
 	"github.com/seed-f29168f7/renew/sources/crtauth"
+	"github.com/seed-f29168f7/renew/sources/digest"
+	"github.com/seed-f29168f7/renew/sources/file"
+	"github.com/seed-f29168f7/renew/sources/hmac"
+	"github.com/seed-f29168f7/renew/sources/httpsig"
 	"github.com/seed-f29168f7/renew/sources/internal/leaktest"
+	"github.com/seed-f29168f7/renew/sources/jwt"
 	"github.com/seed-f29168f7/renew/sources/oauth1"
 	"github.com/seed-f29168f7/renew/sources/oauth2"
 	"github.com/seed-f29168f7/renew/sources/static"
@@ -99,11 +107,35 @@ var parrots = []parrot{
 	{"401", func(said string) *http.Response {
 		return reply(401, said, "WWW-Authenticate", said, "WWW-Authenticate", `OAuth oauth_problem="`+said+`"`, "X-CHAP", "challenge:"+said, "Date", said, "Retry-After", said)
 	}},
+	{"Digest and Basic", func(said string) *http.Response {
+		quoted := strings.Map(func(r rune) rune {
+			if r < ' ' || r == '"' || r == '\\' {
+				return '.'
+			}
+			return r
+		}, said)
+		return reply(401, said, "WWW-Authenticate", `Digest realm="r", nonce="n", qop="auth", opaque="`+quoted+`"`, "WWW-Authenticate", `Basic realm="`+quoted+`"`)
+	}},
+	{"accepted", func(said string) *http.Response {
+		return reply(200, said, "Authentication-Info", `rspauth="`+strings.Repeat("0", 32)+`", nextnonce="n2", qop=auth, cnonce="x", nc=00000001`)
+	}},
 	{"403", func(said string) *http.Response { return reply(403, said, "X-CHAP", said, "Set-Cookie", "a="+said) }},
 	{"moved", func(said string) *http.Response {
 		return reply(307, said, "Location", "https://elsewhere.example/?"+url.QueryEscape(said))
 	}},
 	{"500", func(said string) *http.Response { return reply(500, said, "Retry-After", said) }},
+}
+
+// knock answers the device endpoint as a server that has seen nothing yet, and leaves the rest to the parrot.
+type knock struct{ next http.RoundTripper }
+
+func (k knock) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Path != "/device" {
+		return k.next.RoundTrip(r)
+	}
+	resp := reply(200, `{"device_code":"device-8oVl0Fbx","user_code":"U","verification_uri":"https://api.example/v","expires_in":60}`)
+	resp.Request = r
+	return resp, nil
 }
 
 // canary is one system, with a secret in each place that takes one.
@@ -196,6 +228,7 @@ func canaries(t *testing.T) []canary {
 	keyText := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 	keySecrets := []string{keyText, strings.Split(keyText, "\n")[3], private.D.String(), private.Primes[0].String(), string(private.D.Bytes()), string(private.Primes[0].Bytes())}
 	const at = "https://api.example"
+	dir := t.TempDir()
 	return []canary{
 		{"static", []string{"static-3kPv9sQx"}, kept(func(*http.Client) renew.Source { return static.Token(secret("static-3kPv9sQx")) }, at)},
 		{"oauth2 client credentials", []string{`client-7d"&+/=%41\Qz`, issuedCanary}, kept(func(c *http.Client) renew.Source {
@@ -249,6 +282,64 @@ func canaries(t *testing.T) []canary {
 			_, err = temporary.Verifier(callback)
 			see(err)
 			see(f)
+		}},
+		{"basic", []string{"password-5zHt1Mce"}, signs(func() renew.Authenticator {
+			return &basic.Signer{Username: "kim", Password: secret("password-5zHt1Mce")}
+		}, at)},
+		{"digest", []string{"password-8vPf4Rjo"}, signs(func() renew.Authenticator {
+			return &digest.Signer{Username: "kim", Password: secret("password-8vPf4Rjo"), AllowBasic: true, BadRspauth: func(*http.Request, error) {}}
+		}, at)},
+		{"hmac", []string{"secret-of-32-bytes-2yLd7Wgk-xxxxx"}, signs(func() renew.Authenticator {
+			return &hmac.Signer{KeyID: "k", Secret: secret("secret-of-32-bytes-2yLd7Wgk-xxxxx")}
+		}, at)},
+		{"httpsig", []string{"secret-of-32-bytes-6nBq3Tzu-xxxxx"}, signs(func() renew.Authenticator {
+			return &httpsig.Signer{KeyID: "k", Algorithm: httpsig.HMACSHA256, Secret: secret("secret-of-32-bytes-6nBq3Tzu-xxxxx")}
+		}, at)},
+		{"httpsig with a key", keySecrets, signs(func() renew.Authenticator {
+			return &httpsig.Signer{KeyID: "k", PrivateKey: httpsig.NewKey(private)}
+		}, at)},
+		{"jwt", append(keySecrets, "claim-0mXs9Ovi"), kept(func(*http.Client) renew.Source {
+			return &jwt.Source{Key: jwt.NewKey(private), Issuer: "me", Claims: func(context.Context) (map[string]any, error) {
+				return map[string]any{"key": "claim-0mXs9Ovi"}, nil
+			}}
+		}, at)},
+		{"oauth2 JWT bearer", append(keySecrets, issuedCanary, "secret-of-32-bytes-4wKe8Lya-xxxxx"), kept(func(c *http.Client) renew.Source {
+			return &oauth2.JWTBearer{TokenURL: at + "/token", RevocationURL: at + "/revoke", ClientID: "client", AuthStyle: oauth2.ClientSecretJWT, ClientSecret: secret("secret-of-32-bytes-4wKe8Lya-xxxxx"),
+				Assertion: &jwt.Source{Key: jwt.NewKey(private), Issuer: "me"}, HTTPClient: c}
+		}, at)},
+		{"oauth2 private key", append(keySecrets, issuedCanary), kept(func(c *http.Client) renew.Source {
+			return &oauth2.ClientCredentials{Issuer: at, ClientID: "client", AuthStyle: oauth2.PrivateKeyJWT, ClientAssertion: &jwt.Source{Key: jwt.NewKey(private)}, HTTPClient: c}
+		}, at)},
+		{"oauth2 token exchange", []string{"client-3fRa5Xnp", "subject-7uCj2Bwz", "actor-9eDk6Hqt", issuedCanary}, kept(func(c *http.Client) renew.Source {
+			return &oauth2.TokenExchange{TokenURL: at + "/token", RevocationURL: at + "/revoke", ClientID: "client", ClientSecret: secret("client-3fRa5Xnp"), SubjectToken: secret("subject-7uCj2Bwz"), ActorToken: secret("actor-9eDk6Hqt"), HTTPClient: c}
+		}, at)},
+		{"oauth2 device code", []string{"client-1gIy4Usm", "device-8oVl0Fbx", issuedCanary}, kept(func(c *http.Client) renew.Source {
+			return &oauth2.DeviceCode{DeviceAuthURL: at + "/device", TokenURL: at + "/token", RevocationURL: at + "/revoke", ClientID: "client", ClientSecret: secret("client-1gIy4Usm"),
+				Prompt: func(context.Context, oauth2.DevicePrompt) error { return nil }, HTTPClient: &http.Client{Transport: knock{c.Transport}}}
+		}, at)},
+		{"oauth2 authorization code", []string{"client-6hTw2Jrc", "code-5qNz9Pke", issuedCanary}, func(ctx context.Context, client *http.Client, see func(any)) {
+			s := &oauth2.AuthorizationCode{AuthURL: at + "/authorize", TokenURL: at + "/token", ClientID: "client", ClientSecret: secret("client-6hTw2Jrc"), HTTPClient: client}
+			a, err := s.Begin(ctx, "https://me.example/back")
+			see(err)
+			if err != nil {
+				return
+			}
+			see(a)
+			tok, err := s.Exchange(ctx, a, url.Values{"code": {"code-5qNz9Pke"}, "state": {a.State}})
+			see(err)
+			see(tok)
+			_, err = s.Exchange(ctx, a, url.Values{"code": {"code-5qNz9Pke"}, "state": {"other"}})
+			see(err)
+			see(s)
+		}},
+		{"file", []string{"token-3bGx7Myd"}, func(ctx context.Context, client *http.Client, see func(any)) {
+			path := filepath.Join(dir, "token")
+			for _, text := range []string{"token-3bGx7Myd", "token-3bGx7Myd and more", "eyJ.token-3bGx7Myd"} {
+				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					panic(err)
+				}
+				kept(func(*http.Client) renew.Source { return &file.Source{Path: path} }, at)(ctx, client, see)
+			}
 		}},
 		{"toopher", []string{"secret-1nQz6Rvt", "otp-58203947", "request-5mLy0Swg"}, func(ctx context.Context, client *http.Client, see func(any)) {
 			c := &toopher.Client{Key: "key", Secret: secret("secret-1nQz6Rvt"), BaseURL: at, HTTPClient: client}
