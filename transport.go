@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -20,7 +21,8 @@ import (
 // to another one is followed without the credential header and without
 // looking at a 401; when a later redirect leads back, the request is
 // authenticated anew. The origin is that of the request's URL, which is where
-// the connection goes; the Host field does not change it.
+// the connection goes. Over plain http through a proxy it is the Host field's instead, since that is
+// whom the proxy asks; a base that is no *http.Transport and has a proxy must see to that itself.
 //
 // What happens on 401. The token is rejected, and the request sent once more
 // with its replacement. A second 401 goes to the caller and rejects nothing. The
@@ -66,9 +68,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL == nil {
 		return unsent(req, &OriginError{Allowed: slices.Clone(t.allowed)})
 	}
-	allowed, hop := t.allows(req), req.Response != nil
+	target, hop := t.target(req), req.Response != nil
+	allowed := t.allows(target)
 	if !allowed && !hop && !t.proxy {
-		return unsent(req, &OriginError{Origin: describeOrigin(req.URL), Allowed: slices.Clone(t.allowed)})
+		return unsent(req, &OriginError{Origin: describeOrigin(target), Allowed: slices.Clone(t.allowed)})
 	}
 	out, carries := t.copy(req)
 	switch {
@@ -209,18 +212,44 @@ func (t *Transport) roundTripper() http.RoundTripper {
 	return t.base
 }
 
-// allows reports whether the credential may go where req goes. Requests are
-// mostly written as the configuration is, so the first look mostly finds it.
-func (t *Transport) allows(req *http.Request) bool {
-	if t.proxy {
-		return strings.EqualFold(req.URL.Scheme, "http")
+// target returns the URL by which the origin of req is judged. It is that of req, unless a proxy is asked
+// for it in plain http: net/http writes the Host field into the request line then, and the proxy goes there.
+func (t *Transport) target(req *http.Request) *url.URL {
+	if req.Host == "" || req.Host == req.URL.Host || req.URL.Scheme != "http" || !asksProxy(t.roundTripper(), req) {
+		return req.URL
 	}
-	if req.URL.Opaque == "" {
-		if _, ok := t.origins[origin{req.URL.Scheme, req.URL.Host}]; ok {
+	u := *req.URL
+	u.Host = req.Host
+	return &u
+}
+
+// asksProxy reports whether base sends req, which is for http, to a proxy that reads it.
+func asksProxy(base http.RoundTripper, req *http.Request) bool {
+	switch b := base.(type) {
+	case *Transport:
+		return b != nil && asksProxy(b.roundTripper(), req)
+	case *http.Transport:
+		if b == nil || b.Proxy == nil {
+			return false
+		}
+		u, err := b.Proxy(req)
+		return err == nil && u != nil && (u.Scheme == "http" || u.Scheme == "https")
+	}
+	return false
+}
+
+// allows reports whether the credential may go to u. Requests are
+// mostly written as the configuration is, so the first look mostly finds it.
+func (t *Transport) allows(u *url.URL) bool {
+	if t.proxy {
+		return strings.EqualFold(u.Scheme, "http")
+	}
+	if u.Opaque == "" {
+		if _, ok := t.origins[origin{u.Scheme, u.Host}]; ok {
 			return true
 		}
 	}
-	o, err := originOf(req.URL)
+	o, err := originOf(u)
 	if err != nil {
 		return false
 	}
