@@ -29,7 +29,7 @@ type entity struct {
 func (s *Signer) readEntity(req *http.Request) (entity, error) {
 	form := isForm(req.Header.Get("Content-Type"))
 	switch body := hasBody(req); {
-	case s.Placement == Body && !form && !s.startsForm(req):
+	case s.Placement == Body && !(form && body) && !startsForm(req, form):
 		return entity{}, errors.New("Placement is Body, and the request has no form to take the parameters: send a form, or set Placement to Header")
 	case !body:
 	case form && (s.Method != Plaintext || s.Placement == Body):
@@ -44,9 +44,9 @@ func (s *Signer) readEntity(req *http.Request) (entity, error) {
 	return entity{}, nil
 }
 
-// startsForm reports whether a request without a body may be given a form.
-func (s *Signer) startsForm(req *http.Request) bool {
-	if hasBody(req) || req.Header.Get("Content-Type") != "" {
+// startsForm reports whether a request without a body may be given a form. form says that its Content-Type is that of one.
+func startsForm(req *http.Request, form bool) bool {
+	if hasBody(req) || req.Header.Get("Content-Type") != "" && !form {
 		return false
 	}
 	return req.Method == http.MethodPost || req.Method == http.MethodPut || req.Method == http.MethodPatch

@@ -42,7 +42,8 @@ type Flow struct {
 	Signer *Signer
 	// AllowPlaintext allows http to another host: anyone on the way can read the replies, which hold secrets.
 	AllowPlaintext bool
-	// HTTPClient sends the requests. Nil means http.DefaultClient. Redirects and cookies are off in either.
+	// HTTPClient sends the requests. Nil means a client that all Sources use together. Redirects and
+	// cookies are off in either.
 	HTTPClient *http.Client
 }
 

@@ -144,10 +144,15 @@ func ParseKey(text renew.Secret) (Key, error) {
 
 // validate says what is wrong with a key, in words that follow the name of the field.
 func (k Key) validate() error {
-	if k.signer == nil || k.signer() == nil {
-		return errors.New("is not set: the RSA methods sign with it; make it with NewKey or ParseKey")
+	unset := errors.New("is not set: the RSA methods sign with it; make it with NewKey or ParseKey")
+	if k.signer == nil {
+		return unset
 	}
-	if _, ok := k.signer().Public().(*rsa.PublicKey); !ok {
+	signer := k.signer()
+	if private, ok := signer.(*rsa.PrivateKey); signer == nil || ok && (private == nil || private.N == nil) {
+		return unset
+	}
+	if _, ok := signer.Public().(*rsa.PublicKey); !ok {
 		return errors.New("is not an RSA key")
 	}
 	return nil

@@ -54,7 +54,7 @@ func (s *Signer) Refused(req *http.Request, _ renew.Credential, resp *http.Respo
 // follow notes how far the server's clock is from ours.
 func (s *Signer) follow(h http.Header, now clock.Instant) {
 	date, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
+	if err != nil || date.Unix() <= 0 { // a timestamp is positive (section 3.3)
 		return
 	}
 	ahead := date.Sub(now.Wall)

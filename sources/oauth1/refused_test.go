@@ -59,7 +59,8 @@ func TestR18_ReplaysHaveABudget(t *testing.T) {
 		window time.Duration
 	}{"own": {nil, 4, 10 * time.Minute}, "shared": {shared, 3, time.Minute}} {
 		t.Run(name, func(t *testing.T) {
-			clk := clock.NewFake(time.Unix(1400000000, 0))
+			clk := clock.NewFake(time.Unix(1400000000, 0).Add(-time.Hour))
+			clk.Advance(time.Hour)
 			signers := []*Signer{testSigner(newProvider())}
 			if tt.budget != nil {
 				signers = append(signers, testSigner(newProvider()))
@@ -114,6 +115,7 @@ func TestTimestampFollowsTheServer(t *testing.T) {
 		{name: "an hour ahead", date: start.Add(time.Hour).UTC().Format(http.TimeFormat), want: 3600},
 		{name: "a day behind", date: start.Add(-24 * time.Hour).UTC().Format(http.TimeFormat), want: -86400},
 		{name: "right", date: start.Add(59 * time.Second).UTC().Format(http.TimeFormat), want: 0},
+		{name: "before 1970, where there is no timestamp", date: "Mon, 01 Jan 0001 00:00:00 GMT", want: 7},
 		{name: "none", want: 7},
 		{name: "nonsense", date: "yesterday", want: 7},
 		{name: "another problem", date: start.Add(time.Hour).UTC().Format(http.TimeFormat), problem: "OAuth oauth_problem=token_expired", want: 7},

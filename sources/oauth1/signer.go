@@ -28,7 +28,7 @@ const (
 	// Query appends them to the URL (section 3.5.3), where logs may keep them.
 	Query
 	// Body appends them to the form that the request sends (section 3.5.2). A POST, PUT or PATCH without
-	// body and Content-Type gets a form of them alone; any other request fails.
+	// a body gets a form of them alone, unless its Content-Type is another; any other request fails.
 	Body
 )
 
@@ -146,8 +146,8 @@ func quotable(s string) bool {
 // The Credential is nil. Errors are a *renew.ConfigError, or a *renew.IssueError: Invalid for a request that
 // cannot be signed, Transient where a function of the Signer failed.
 //
-// A request that already has parameters of the protocol in its query or form is refused. When a server
-// redirects to a URL that repeats those of Query, they are replaced.
+// A request that already has parameters of the protocol in its query or form is refused (the form of a PLAINTEXT request is
+// read for Body alone). When a server redirects to a URL that repeats those of Query, they are replaced.
 func (s *Signer) Authenticate(req *http.Request) (renew.Credential, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
@@ -193,15 +193,18 @@ func (s *Signer) authenticate(req *http.Request, token Credentials, extra ...par
 }
 
 // SignURL returns u with the protocol parameters appended to its query, whatever Placement
-// says: a signed link for somebody else to follow with that method, such as the address of an iframe. u is not
-// changed, and there is no body to sign. The functions of the Signer are called with a context that does not end.
+// says: a signed link for somebody else to follow with that method, such as the address of an iframe. PLAINTEXT makes
+// none: its signature is the secrets themselves. u is not changed, and there is no body to sign. The functions of the Signer are called with a context that does not end.
 // Errors are as those of Authenticate.
 func (s *Signer) SignURL(method string, u *url.URL) (*url.URL, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
-	if u == nil {
+	switch {
+	case u == nil:
 		return nil, unsignable(errors.New("the URL is nil"))
+	case s.Method == Plaintext:
+		return nil, unsignable(errors.New("a link signed by PLAINTEXT would hand the secrets to whoever follows it: set another Method"))
 	}
 	ctx := context.Background()
 	token, err := s.token(ctx)
@@ -237,6 +240,9 @@ func (s *Signer) token(ctx context.Context) (Credentials, error) {
 func (s *Signer) sign(ctx context.Context, dst []param, m *message, e entity, token Credentials, extra []param) ([]param, error) {
 	if s.Method == Plaintext && !s.AllowPlaintext && !private(m.url) {
 		return nil, unsignable(errors.New("PLAINTEXT over http would send the secrets in the clear: use https, or another Method (AllowPlaintext allows it)"))
+	}
+	if err := m.unsigned(e.form); err != nil {
+		return nil, unsignable(err)
 	}
 	secrets, err := s.secrets(ctx, token)
 	if err != nil {
@@ -297,6 +303,23 @@ func (s *Signer) protocol(dst []param, token Credentials, bodyHash string, extra
 	return dst
 }
 
+// unsigned reports a parameter that every signature sets and that the query or the form has already. One that cannot be
+// decoded is none.
+func (m *message) unsigned(form string) error {
+	for _, text := range [...]string{m.url.RawQuery, form} {
+		err := split(text, func(name, _ string) error {
+			if n, err := unescape(name); err == nil && isProtocol(n) {
+				return errors.New("the request has " + n + " already: section 3.1 of RFC 5849 allows it once, and the Signer sets it")
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // base returns the base string of m with the protocol parameters and those of a form.
 func (m *message) base(protocol []param, form string) ([]byte, error) {
 	var room [32]param
@@ -306,11 +329,6 @@ func (m *message) base(protocol []param, form string) ([]byte, error) {
 	}
 	if all, err = appendParams(all, form); err != nil {
 		return nil, errors.New("the form " + err.Error())
-	}
-	for _, p := range all {
-		if isProtocol(p.name) {
-			return nil, errors.New("the request has " + p.name + " already: section 3.1 of RFC 5849 allows it once, and the Signer sets it")
-		}
 	}
 	all = append(all, protocol...)
 	sortParams(all)

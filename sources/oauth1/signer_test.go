@@ -1,11 +1,13 @@
 package oauth1
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -71,11 +73,23 @@ func TestValidate(t *testing.T) {
 		"Signer.PrivateKey ":   func(s *Signer) { s.Method, s.ClientSecret = RSASHA256, renew.Secret{} },
 		"Signer.PrivateKey  ":  func(s *Signer) { s.Method, s.ClientSecret, s.PrivateKey = RSASHA256, renew.Secret{}, NewKey(curve) },
 		"Signer.PrivateKey   ": func(s *Signer) { s.Method, s.ClientSecret, s.PrivateKey = RSASHA256, renew.Secret{}, NewKey(nil) },
-		"Signer.TokenFunc":     func(s *Signer) { s.Token, s.TokenFunc = secret("t"), tokenFunc },
-		"Signer.TokenSecret":   func(s *Signer) { s.TokenSecret = secret("t") },
-		"Signer.Realm":         func(s *Signer) { s.Realm, s.Placement = "r", Query },
-		"Signer.Realm ":        func(s *Signer) { s.Realm = "a\r\nb" },
-		"Signer.Budget":        func(s *Signer) { s.Budget = &budget.Budget{Units: -1} },
+		"Signer.ClientSecret   ": func(s *Signer) {
+			s.Method, s.ClientSecret, s.PrivateKey, s.ClientSecretFunc = RSASHA1, renew.Secret{}, NewKey(key), fromFunc
+		},
+		"Signer.PrivateKey     ": func(s *Signer) {
+			s.Method, s.ClientSecret, s.PrivateKey = RSASHA1, renew.Secret{}, NewKey((*rsa.PrivateKey)(nil))
+		},
+		"Signer.PrivateKey      ": func(s *Signer) {
+			s.Method, s.ClientSecret, s.PrivateKey = RSASHA1, renew.Secret{}, NewKey(&rsa.PrivateKey{})
+		},
+		"Signer.TokenFunc":   func(s *Signer) { s.Token, s.TokenFunc = secret("t"), tokenFunc },
+		"Signer.TokenFunc ":  func(s *Signer) { s.TokenSecret, s.TokenFunc = secret("t"), tokenFunc },
+		"Signer.TokenSecret": func(s *Signer) { s.TokenSecret = secret("t") },
+		"Signer.Realm":       func(s *Signer) { s.Realm, s.Placement = "r", Query },
+		"Signer.Realm ":      func(s *Signer) { s.Realm = "a\r\nb" },
+		"Signer.Realm  ":     func(s *Signer) { s.Realm = "b\u00fccher" },
+		"Signer.Realm   ":    func(s *Signer) { s.Realm = "a\x7f" },
+		"Signer.Budget":      func(s *Signer) { s.Budget = &budget.Budget{Units: -1} },
 	} {
 		s := &Signer{ClientKey: "k", ClientSecret: secret("s")}
 		set(s)
@@ -244,6 +258,12 @@ func TestGetBodyFails(t *testing.T) {
 		func() (io.ReadCloser, error) { return nil, broken },
 		func() (io.ReadCloser, error) { return io.NopCloser(failing{broken}), nil },
 		func() (io.ReadCloser, error) { return failing{broken}, nil },
+		func() (io.ReadCloser, error) {
+			return struct {
+				io.Reader
+				io.Closer
+			}{strings.NewReader("a=1"), failing{broken}}, nil
+		},
 	} {
 		req, _ := http.NewRequestWithContext(t.Context(), "POST", "https://a.example/", strings.NewReader("a=1"))
 		req.Header.Set("Content-Type", formType)
@@ -267,6 +287,8 @@ func TestUnsignable(t *testing.T) {
 		"https:///path":                          "has no host",
 		"https://a.example/?a=%zz":               "the query has a %",
 		"https://a.example/?a=%4":                "the query has a %",
+		"https://a.example/?a=%4g":               "the query has a %",
+		"https://a.example/?%g4=a":               "the query has a %",
 		"https://a.example/?oauth_nonce=1":       "has oauth_nonce already",
 		"https://a.example/?oauth%5Fsignature=1": "has oauth_signature already",
 	} {
@@ -275,8 +297,10 @@ func TestUnsignable(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := testSigner(newProvider())
-		_, err = s.Authenticate((&http.Request{Method: "GET", URL: u}).WithContext(t.Context()))
-		invalid(t, err, want)
+		for _, s.Placement = range []Placement{Header, Query} {
+			_, err = s.Authenticate((&http.Request{Method: "GET", URL: u}).WithContext(t.Context()))
+			invalid(t, err, want)
+		}
 		if _, err = s.SignURL("GET", u); err == nil {
 			t.Errorf("SignURL signs %s", link)
 		}
@@ -291,10 +315,18 @@ func TestUnsignable(t *testing.T) {
 	_, err = s.Authenticate((&http.Request{URL: &url.URL{Scheme: "https", Host: "b\u00fccher.example"}}).WithContext(t.Context()))
 	invalid(t, err, "xn--")
 
-	req, _ := http.NewRequestWithContext(t.Context(), "POST", "https://a.example/", strings.NewReader("a=%"))
+	for _, host := range []string{"a b", "a\x7f", "\t"} {
+		_, err = s.Authenticate((&http.Request{URL: &url.URL{Scheme: "https", Host: "a.example"}, Host: host}).WithContext(t.Context()))
+		invalid(t, err, "not visible ASCII")
+	}
+
+	req, _ := http.NewRequestWithContext(t.Context(), "POST", "https://a.example/?password=hunter2", strings.NewReader("password=hunter2&a=%"))
 	req.Header.Set("Content-Type", formType)
 	_, err = s.Authenticate(req)
 	invalid(t, err, "the form has a %")
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("error %v shows the request", err)
+	}
 
 	s.Placement = Body
 	_, err = s.Authenticate(get(t, "https://a.example/"))
@@ -303,6 +335,31 @@ func TestUnsignable(t *testing.T) {
 	req.Header.Set("Content-Type", "application/json")
 	_, err = s.Authenticate(req)
 	invalid(t, err, "Placement is Body")
+}
+
+// A parameter of the protocol stands in a request once, also where it is not signed (RFC 5849, section 3.1).
+func TestProtocolParametersStandOnce(t *testing.T) {
+	for _, method := range []Method{HMACSHA1, Plaintext} {
+		for _, name := range []string{"oauth_consumer_key", "oauth_token", "oauth_signature_method", "oauth_timestamp",
+			"oauth_nonce", "oauth_version", "oauth_signature", "oauth_body_hash", "oauth%5ftoken"} {
+			s := testSigner(newProvider())
+			s.Method = method
+			for _, s.Placement = range []Placement{Header, Query} {
+				_, err := s.Authenticate(get(t, "https://a.example/?a=%20&"+name+"=1"))
+				invalid(t, err, strings.Replace(name, "%5f", "_", 1)+" already")
+			}
+			s.Placement = Body
+			req, _ := http.NewRequestWithContext(t.Context(), "POST", "https://a.example/", strings.NewReader("a=1&"+name))
+			req.Header.Set("Content-Type", formType)
+			_, err := s.Authenticate(req)
+			invalid(t, err, strings.Replace(name, "%5f", "_", 1)+" already")
+		}
+	}
+	s := testSigner(newProvider())
+	s.Method = Plaintext // covers no query, so one that nobody can read is the server's affair
+	if _, err := s.Authenticate(get(t, "https://a.example/?a=%zz&oauth_x=1&%zz=1")); err != nil {
+		t.Error(err)
+	}
 }
 
 // What vectors have not: ports and zones that net/http does not send, and paths.
@@ -326,13 +383,18 @@ func TestBaseURI(t *testing.T) {
 			t.Errorf("%s: %s, %v; want %s", link, decoded, err, want)
 		}
 	}
+	// Made by hand, and a Host field with a % that no zone begins with.
+	got, err := appendBaseURI(nil, "A%b", &url.URL{Scheme: "HTTPS", Host: "a.example", Path: "x"})
+	if want := "https%3A%2F%2Fa%25b%2Fx"; err != nil || string(got) != want {
+		t.Errorf("%s, %v; want %s", got, err, want)
+	}
 }
 
 // R30: PLAINTEXT is the secrets themselves, so it goes out encrypted, or to this machine.
 func TestR30_PlaintextNeedsTLS(t *testing.T) {
 	s := &Signer{ClientKey: "k", ClientSecret: secret("s"), Method: Plaintext}
 	for link, ok := range map[string]bool{
-		"https://a.example/": true, "http://localhost:1/": true, "http://127.0.0.1/": true, "http://[::1]:8/": true,
+		"https://a.example/": true, "http://localhost:1/": true, "http://LOCALHOST/": true, "http://127.0.0.1/": true, "http://[::1]:8/": true,
 		"http://a.example/": false, "http://localhost.example/": false,
 	} {
 		if _, err := s.Authenticate(get(t, link)); (err == nil) != ok {
@@ -344,6 +406,67 @@ func TestR30_PlaintextNeedsTLS(t *testing.T) {
 	s.AllowPlaintext = true
 	if _, err := s.Authenticate(get(t, "http://a.example/")); err != nil {
 		t.Error(err)
+	}
+}
+
+// R30: a link is for somebody else, and a PLAINTEXT signature is the secrets themselves.
+func TestR30_SignURLShowsNoSecret(t *testing.T) {
+	s := &Signer{ClientKey: "k", ClientSecret: secret("client-secret"), Method: Plaintext, AllowPlaintext: true}
+	got, err := s.SignURL("GET", &url.URL{Scheme: "https", Host: "a.example"})
+	invalid(t, err, "another Method")
+	if got != nil {
+		t.Errorf("SignURL = %s", got)
+	}
+}
+
+// A header that is there already is replaced, by whatever key it stands.
+func TestHeaderIsReplaced(t *testing.T) {
+	req := get(t, "https://a.example/")
+	req.Header.Set("Authorization", "Basic x")
+	if _, err := testSigner(newProvider()).Authenticate(req); err != nil || len(req.Header["Authorization"]) != 1 ||
+		!strings.HasPrefix(req.Header.Get("Authorization"), "OAuth ") {
+		t.Errorf("header %q, %v; want one", req.Header["Authorization"], err)
+	}
+}
+
+// Only a request that sends a form, or can be given one, takes the parameters in its body (RFC 5849, section 3.5.2).
+func TestBodyNeedsAForm(t *testing.T) {
+	for _, tt := range []struct {
+		method, contentType, body string
+		ok                        bool
+	}{
+		{"POST", "", "", true}, {"PUT", "", "", true}, {"PATCH", "", "", true}, {"POST", formType, "", true},
+		{"POST", formType, "a=1", true}, {"POST", formType + "; charset=UTF-8", "a=1", true}, {"DELETE", formType, "a=1", true},
+		{"GET", "", "", false}, {"GET", formType, "", false}, {"HEAD", formType, "", false}, {"DELETE", formType, "", false},
+		{"POST", "text/plain", "", false}, {"POST", "", "a=1", false}, {"POST", "text/plain", "a=1", false},
+	} {
+		s := testSigner(newProvider())
+		s.Placement = Body
+		req, _ := http.NewRequestWithContext(t.Context(), tt.method, "https://a.example/", strings.NewReader(tt.body))
+		if tt.contentType != "" {
+			req.Header.Set("Content-Type", tt.contentType)
+		}
+		req.Header.Set("Content-Length", "3")
+		req.TransferEncoding = []string{"chunked"}
+		_, err := s.Authenticate(req)
+		if !tt.ok {
+			invalid(t, err, "Placement is Body")
+			continue
+		}
+		if err != nil || req.TransferEncoding != nil || req.Header.Get("Content-Type") != cmp.Or(tt.contentType, formType) || req.Header.Get("Content-Length") != "" {
+			t.Errorf("%v: %v, with %v", tt, err, req.Header)
+			continue
+		}
+		for range 2 { // also when net/http sends it again
+			sent, err := req.GetBody()
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, _ := io.ReadAll(sent)
+			if !strings.HasPrefix(string(text), tt.body) || !strings.Contains(string(text), "oauth_signature=") || int64(len(text)) != req.ContentLength {
+				t.Errorf("%v: %d bytes of %d: %s", tt, len(text), req.ContentLength, text)
+			}
+		}
 	}
 }
 
@@ -428,15 +551,24 @@ func TestFunctions(t *testing.T) {
 	calls := 0
 	s := testSigner(p)
 	s.ClientSecret, s.Token, s.TokenSecret = renew.Secret{}, renew.Secret{}, renew.Secret{}
-	s.ClientSecretFunc = func(context.Context) (renew.Secret, error) { calls++; return secret(p.clientSecret), nil }
-	s.TokenFunc = func(context.Context) (Credentials, error) {
-		calls++
+	type key struct{}
+	s.ClientSecretFunc = func(ctx context.Context) (renew.Secret, error) {
+		calls += ctx.Value(key{}).(int)
+		return secret(p.clientSecret), nil
+	}
+	s.TokenFunc = func(ctx context.Context) (Credentials, error) {
+		calls += ctx.Value(key{}).(int)
 		return Credentials{Token: secret("token of a user"), Secret: secret(p.tokens["token of a user"])}, nil
 	}
-	req := httptest.NewRequestWithContext(t.Context(), "GET", "https://a.example/x?y=z", nil)
+	req := httptest.NewRequestWithContext(context.WithValue(t.Context(), key{}, 1), "GET", "https://a.example/x?y=z", nil)
 	req.RequestURI = req.URL.RequestURI()
 	if _, err := s.Authenticate(req); err != nil || p.verify(req) != nil || calls != 2 {
 		t.Errorf("error %v after %d calls of the functions", err, calls)
+	}
+	s.ClientSecretFunc = func(context.Context) (renew.Secret, error) { return secret(p.clientSecret), nil }
+	s.TokenFunc = func(context.Context) (Credentials, error) { return Credentials{Token: secret("a token")}, nil }
+	if link, err := s.SignURL("GET", &url.URL{Scheme: "https", Host: "a.example"}); err != nil || link.Query().Get("oauth_token") != "a token" {
+		t.Errorf("SignURL = %v, %v; want the token of TokenFunc in it", link, err)
 	}
 	down := errors.New("the vault is down")
 	for name, set := range map[string]func(s *Signer){
