@@ -3,8 +3,10 @@ package crtauth_test
 import (
 	"context"
 	"crypto/rsa"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -121,6 +123,10 @@ func TestPath(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// instant is a challenge for alice that is valid from one second to the same.
+var instant = base64.RawURLEncoding.EncodeToString([]byte("\x01c\xc4\x14" + strings.Repeat("u", 20) + "\xce\x65\x53\xf1\x00\xce\x65\x53\xf1\x00" +
+	"\xc4\x06\x4f\x08\x73\x3f\xfc\xe3\xabapi.example\xa5alice\xc4\x20" + strings.Repeat("h", 32)))
+
 // What each failure means: its kind, whether it is for good, and what the text says to do.
 func TestFailures(t *testing.T) {
 	header := func(values ...string) http.HandlerFunc {
@@ -157,6 +163,10 @@ func TestFailures(t *testing.T) {
 		{"upper case", answer(header("Challenge:AWPE")), 0, renew.Transient, false, "not the one"},
 		{"no colon", answer(header("challenge")), 0, renew.Transient, false, "not the one"},
 		{"9 kB", answer(header("challenge:" + strings.Repeat("A", 9<<10))), 0, renew.Transient, false, "8 kB"},
+		{"stray bits in the base64", answer(header("challenge:AWP")), 0, renew.Transient, false, "not base64"},
+		{"a line break in the base64", answer(header("challenge:AW\nPE")), 0, renew.Transient, false, "not base64"},
+		{"nothing but padding", answer(header("challenge:====")), 0, renew.Transient, false, "it is empty"},
+		{"a window of no time", answer(header("challenge : " + instant)), 0, renew.Transient, false, "ends before it begins"},
 		{"not a challenge", answer(header("challenge:AWPE")), 0, renew.Transient, false, "ends too soon"},
 		{"no token", response(status(200)), 0, renew.Transient, false, "no X-CHAP"},
 		{"another challenge", response(header("challenge:AWPE")), 0, renew.Transient, false, "not the one"},
@@ -312,15 +322,130 @@ func TestChallengeTimes(t *testing.T) {
 	}
 }
 
+// A server whose Date is not within the challenge's own times has clocks that differ; they get set.
+func TestChallengeTimesByTheDate(t *testing.T) {
+	for shift, ok := range map[time.Duration]bool{-4 * time.Second: false, -3 * time.Second: true, 20 * time.Second: true, 21 * time.Second: false} {
+		h, src := newServer(crtauthtest.Options{Clock: clock.NewFake(time.Unix(1700000000, 0))})
+		h.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.HasPrefix(r.Header.Get("X-CHAP"), "request:") {
+				w.Header().Set("Date", time.Unix(1700000000, 0).Add(shift).UTC().Format(http.TimeFormat))
+			}
+			return false
+		})
+		if ok {
+			_, err := src.Issue(t.Context())
+			require.NoError(t, err, "%v", shift)
+			continue
+		}
+		e := fails(t, src)
+		assert.True(t, e.Kind == renew.Transient && !e.Permanent && !e.Unsent, "%v: %v", shift, e)
+		assert.ErrorContains(t, e, "set the clocks of the servers")
+	}
+}
+
+// A response that is not answered, or by an error that is no refusal, is not sent again, also when it was late.
+func TestResponseFails(t *testing.T) {
+	for name, f := range map[string]http.HandlerFunc{
+		"lost": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"500":  status(500),
+		"404":  status(404),
+	} {
+		clk := clock.NewFake(time.Unix(1700000000, 0))
+		h, src := newServer(crtauthtest.Options{Clock: clk})
+		h.Intercept(response(f))
+		src.HTTPClient.Transport = roundTrip(func(r *http.Request) (resp *http.Response, err error) {
+			defer func() {
+				if recover() != nil {
+					err = io.ErrUnexpectedEOF
+				}
+			}()
+			return inProcess{h}.RoundTrip(r)
+		})
+		key := &slow{Signer: src.Signer, before: func(context.Context) error { clk.Advance(19 * time.Second); return nil }}
+		src.Signer = key
+		e := fails(t, src)
+		assert.False(t, e.Unsent, "%s: %v", name, e)
+		assert.EqualValues(t, 1, key.signed.Load(), name)
+		assert.Equal(t, 1, h.Counts().Challenges, name)
+		assert.Equal(t, name == "lost", errors.Is(e, io.ErrUnexpectedEOF), name)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Of several keys that do not sign the first says why, and none is asked when the login has ended.
+func TestSeveralKeysDoNotSign(t *testing.T) {
+	_, src := newServer(crtauthtest.Options{})
+	ended := errors.New("the login has ended")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	first := &slow{Signer: src.Signer, before: func(context.Context) error { return errors.New("the first broke") }}
+	second := &slow{Signer: src.Signer, before: func(context.Context) error { return errors.New("the second broke") }}
+	src.Signer = crtauth.Signers{first, second}
+	e := fails(t, src)
+	assert.ErrorContains(t, e, "the first broke")
+	assert.True(t, e.Kind == renew.Transient && e.Unsent && second.signed.Load() == 1, "%v", e)
+
+	first.before = func(context.Context) error { cancel(ended); return errors.New("the first broke") }
+	_, err := src.Issue(ctx)
+	assert.ErrorIs(t, err, ended)
+	assert.EqualValues(t, 1, second.signed.Load())
+	_, err = src.Issue(ctx)
+	assert.ErrorIs(t, err, ended, "it had ended before it began")
+	assert.EqualValues(t, 2, first.signed.Load())
+	ie, ok := errors.AsType[*renew.IssueError](err)
+	assert.True(t, ok && ie.Kind == renew.Transient && ie.Unsent, "%v", err)
+}
+
+// keysFunc is a Signer of somebody's own.
+type keysFunc func(context.Context) ([]crtauth.Key, error)
+
+func (f keysFunc) Keys(ctx context.Context) ([]crtauth.Key, error) { return f(ctx) }
+
+// What a Signer of somebody's own returns is told, and not written to. One without keys and without an error is one too.
+func TestSignerWithoutKeys(t *testing.T) {
+	h, src := newServer(crtauthtest.Options{})
+	src.Signer = keysFunc(func(context.Context) ([]crtauth.Key, error) { return nil, nil })
+	e := fails(t, src)
+	assert.True(t, e.Kind == renew.Transient && e.Unsent, "%v", e)
+	assert.ErrorContains(t, e, "the Signer has no key")
+
+	own := &renew.IssueError{Source: "vault", Kind: renew.Throttled, RetryAfter: time.Minute}
+	src.Signer = keysFunc(func(context.Context) ([]crtauth.Key, error) { return nil, own })
+	e = fails(t, src)
+	assert.True(t, e.Kind == renew.Throttled && e.RetryAfter == time.Minute, "%v", e)
+	assert.Equal(t, "vault", own.Source)
+	assert.Empty(t, own.Host)
+
+	// Where others could not be looked at, that is told beside what is missing.
+	src.User = "mallory"
+	src.Signer = keysFunc(func(ctx context.Context) ([]crtauth.Key, error) {
+		keys, err := pemKey("k2048").Keys(ctx)
+		return keys, errors.Join(err, errors.New("the agent is away"))
+	})
+	e = fails(t, src)
+	assert.ErrorContains(t, e, "the agent is away")
+	assert.ErrorContains(t, e, "does not know user")
+	assert.True(t, e.Kind == renew.Transient && e.Unsent, "%v", e)
+	assert.Equal(t, crtauthtest.Counts{Challenges: 1}, h.Counts())
+}
+
 // Life is counted from the response, whatever came before it.
 func TestR12_LifeCountsFromTheResponse(t *testing.T) {
 	clk := clock.NewFake(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	h, src := newServer(crtauthtest.Options{Clock: clk, Lifetime: 3 * time.Second})
 	src.Signer = &slow{Signer: src.Signer, before: func(context.Context) error { clk.Advance(12 * time.Second); return nil }}
+	h.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.Header.Get("X-CHAP"), "response:") {
+			clk.Advance(500 * time.Millisecond) // the token is a while on its way
+		}
+		return false
+	})
 	tok, err := src.Issue(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, 12*time.Second+2*time.Second, tok.Life)
-	clk.Advance(tok.Life - 12*time.Second)
+	clk.Advance(tok.Life - 12*time.Second - 500*time.Millisecond)
 	assert.True(t, h.Accepts(tok.Value.Reveal()))
 	clk.Advance(time.Second + 1)
 	assert.False(t, h.Accepts(tok.Value.Reveal()))
@@ -361,7 +486,9 @@ func TestLife(t *testing.T) {
 	}
 	// A token of no known layout is used as it came.
 	h, src := newServer(crtauthtest.Options{})
-	h.Intercept(response(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-CHAP", "token: some+text/of.theirs= ") }))
+	h.Intercept(response(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-CHAP", "token : some+text/of.theirs= ")
+	}))
 	tok, err := src.Issue(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, "some+text/of.theirs=", tok.Value.Reveal())

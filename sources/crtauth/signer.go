@@ -176,7 +176,7 @@ func (l *local) Validate() error {
 
 func (l *local) public() (*rsa.PublicKey, error) {
 	key := l.key()
-	if key == nil {
+	if private, ok := key.(*rsa.PrivateKey); key == nil || ok && (private == nil || private.N == nil) {
 		return nil, &renew.ConfigError{Field: "Local", Reason: "was given nil: it needs an RSA key"}
 	}
 	pub, ok := key.Public().(*rsa.PublicKey)

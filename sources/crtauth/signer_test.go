@@ -2,6 +2,7 @@ package crtauth_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -139,6 +140,15 @@ func TestLocal(t *testing.T) {
 	ce, ok := errors.AsType[*renew.ConfigError](crtauth.Local(ec).(renew.Validator).Validate())
 	require.True(t, ok)
 	assert.Contains(t, ce.Reason, "ecdsa")
+
+	for _, key := range []crypto.Signer{nil, (*rsa.PrivateKey)(nil), &rsa.PrivateKey{}} {
+		signer := crtauth.Local(key)
+		ce, ok := errors.AsType[*renew.ConfigError](signer.(renew.Validator).Validate())
+		require.True(t, ok)
+		assert.Contains(t, ce.Reason, "was given nil")
+		_, err := signer.Keys(t.Context())
+		assert.Equal(t, ce, err)
+	}
 }
 
 // An agent with an RSA key among others: each login lists the keys once and signs once.
