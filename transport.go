@@ -133,7 +133,11 @@ func (t *Transport) refused(req, sent *http.Request, cred Credential, resp *http
 	settled = true
 	if err != nil && req.Context().Err() != nil {
 		closeBody(resp.Body)
-		return nil, &waitError{origin: describeOrigin(req.URL), ctx: context.Cause(req.Context()), err: err}
+		who := describeOrigin(req.URL)
+		if t.proxy {
+			who = "the proxy"
+		}
+		return nil, &waitError{who: who, status: t.refusal, ctx: context.Cause(req.Context()), err: err}
 	}
 	if again == nil {
 		return resp, nil
@@ -356,13 +360,14 @@ func (e *ExistingCredentialError) Error() string {
 // being replaced. It is a timeout where the context's end is one, since url.Error
 // asks it directly.
 type waitError struct {
-	origin string
+	who    string // that refused
+	status int
 	ctx    error // why the context ended
 	err    error // what the Authenticator said
 }
 
 func (e *waitError) Error() string {
-	return "renew: " + e.origin + " answered 401, and the request ended before there was a new credential: " + bare(e.err)
+	return fmt.Sprintf("renew: %s answered %d, and the request ended before there was a new credential: %s", e.who, e.status, bare(e.err))
 }
 
 func (e *waitError) Unwrap() []error { return []error{e.ctx, e.err} }

@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -92,6 +93,19 @@ func TestR29_ProxyRefuses(t *testing.T) {
 			t.Errorf("%s: the proxy saw %q, want %q", tc.url, got, want)
 		}
 	}
+}
+
+// R29: a request that ends during the wait for the proxy's next credential says who waited for what.
+func TestR29_ProxyWaitEnds(t *testing.T) {
+	p := newProxyServer(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	auth := authFuncs{refused: func(*http.Request, Credential, *http.Response) (bool, error) {
+		cancel()
+		return false, ctx.Err()
+	}}
+	_, err := p.client(t, auth, TransportConfig{}).Do(newRequest(t, "GET", "http://api.example/", nil).WithContext(ctx))
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, "the proxy answered 407, and the request ended")
 }
 
 // R28: the credential of a proxy goes to the proxy with every http request, to any origin and after a

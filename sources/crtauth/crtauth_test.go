@@ -604,6 +604,9 @@ func TestValidate(t *testing.T) {
 		"Source.User  ":       func(s *crtauth.Source) { s.User, s.Version = "al\nice", crtauth.Version0 },
 		"Source.User   ":      func(s *crtauth.Source) { s.User, s.Version = "alice ", crtauth.Version0 },
 		"Source.User    ":     func(s *crtauth.Source) { s.User, s.Version = "AXGjYWJj", crtauth.Version0 },
+		"Source.User     ":    func(s *crtauth.Source) { s.User, s.Version = "alice\x7f", crtauth.Version0 },
+		"Source.User      ":   func(s *crtauth.Source) { s.User, s.Version = "AXHZAWE", crtauth.Version0 }, // str8
+		"Source.User       ":  func(s *crtauth.Source) { s.User, s.Version = "BHGhYQ", crtauth.Version0 },  // version 4
 		"Signers":             func(s *crtauth.Source) { s.Signer = crtauth.Signers{} },
 		"Signers[1]":          func(s *crtauth.Source) { s.Signer = crtauth.Signers{&crtauth.Agent{}, nil} },
 		"Agent.Timeout":       func(s *crtauth.Source) { s.Signer = crtauth.Signers{&crtauth.Agent{Timeout: -1}} },
@@ -622,6 +625,9 @@ func TestValidate(t *testing.T) {
 		func(s *crtauth.Source) { s.Origin, s.AllowPlaintext = "http://api.example", true },
 		func(s *crtauth.Source) { s.User = strings.Repeat("å", 32) },
 		func(s *crtauth.Source) { s.User, s.Version = "jane.doe", crtauth.Version0 },
+		func(s *crtauth.Source) { s.User, s.Version = "AXE", crtauth.Version0 },    // ends behind the magic
+		func(s *crtauth.Source) { s.User, s.Version = "AXGg", crtauth.Version0 },   // an empty name
+		func(s *crtauth.Source) { s.User, s.Version = "BXGhYQ", crtauth.Version0 }, // version 5
 	} {
 		s := good
 		change(&s)
