@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"testing"
@@ -99,6 +101,15 @@ func TestMethods(t *testing.T) {
 	e = fails(t, src)
 	assert.True(t, e.Kind == renew.Refused && e.Permanent && e.Status == 405, "%v", e)
 	assert.Equal(t, 2, h.Counts().Failed)
+}
+
+// A response that GET too is not taken for is not sent a third time.
+func TestMethodOfTheResponse(t *testing.T) {
+	h, src := newServer(crtauthtest.Options{Method: "GET"})
+	n := 0
+	h.Intercept(response(func(w http.ResponseWriter, _ *http.Request) { n++; w.WriteHeader(405) }))
+	e := fails(t, src)
+	assert.True(t, e.Status == 405 && n == 1, "%d responses, %v", n, e)
 }
 
 // A redirect is not followed, not even to the same host.
@@ -210,6 +221,52 @@ func TestUnsent(t *testing.T) {
 	assert.True(t, e.Unsent && e.Kind == renew.Transient, "%v", e)
 }
 
+// What the connection's trace saw counts, where there is one: a dial that fails may be the second of one request.
+func TestR18_UnsentByTheTrace(t *testing.T) {
+	dial := &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("refused")}
+	for _, tt := range []struct {
+		name            string
+		asked, got, end bool
+		err             error
+		unsent          bool
+	}{
+		{"no trace, dial", false, false, false, dial, true},
+		{"no trace, broken off", false, false, false, io.ErrUnexpectedEOF, false},
+		{"no trace, ended", false, false, true, context.Canceled, false},
+		{"no connection", true, false, false, io.ErrUnexpectedEOF, true},
+		{"no connection, ended", true, false, true, context.Canceled, true},
+		{"connected, then another dial", true, true, false, dial, false},
+		{"connected, ended", true, true, true, context.Canceled, false},
+	} {
+		_, src := newServer(crtauthtest.Options{})
+		ended := errors.New("ended")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		src.HTTPClient.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			trace := httptrace.ContextClientTrace(r.Context())
+			if tt.asked {
+				trace.GetConn("api.example:443")
+			}
+			if tt.got {
+				trace.GotConn(httptrace.GotConnInfo{})
+			}
+			if tt.end {
+				cancel(ended)
+			}
+			return nil, tt.err
+		})
+		_, err := src.Issue(ctx)
+		cancel(nil)
+		e, ok := errors.AsType[*renew.IssueError](err)
+		require.True(t, ok)
+		assert.True(t, e.Unsent == tt.unsent && e.Kind == renew.Transient, "%s: %v", tt.name, e)
+		assert.Equal(t, tt.end, errors.Is(err, ended), tt.name)
+		if tt.got {
+			_, looksUnsent := errors.AsType[*net.OpError](err)
+			assert.False(t, looksUnsent, "%s: the engine would take its type for a dial", tt.name)
+		}
+	}
+}
+
 // The host that is called must be the server that the challenge is from; case and one dot at the end
 // do not matter, an override holds over it, and nothing is signed otherwise.
 func TestCrtauth_ServerName(t *testing.T) {
@@ -224,6 +281,9 @@ func TestCrtauth_ServerName(t *testing.T) {
 		{"https://alias.example", "api.example", "api.example", true},
 		{"https://alias.example", "API.example.", "api.example", true},
 		{"https://[2001:db8::1]", "api.example", "api.example", true},
+		{"https://zz.example", "", "ZA.eXample", false},
+		{"https://az.example", "", "AZ.example", true},
+		{"https://api.example", ".", ".", false},
 		{"https://api.example", "", "other.example", false},
 		{"https://api.example", "", "api.example.evil.example", false},
 		{"https://api.example", "", "example", false},
@@ -548,6 +608,50 @@ func TestR19_LateResponse(t *testing.T) {
 		assert.Equal(t, signatures, key.signed.Load(), "%v", age)
 		assert.True(t, e.Permanent && e.Kind == renew.Refused, "%v", e)
 		assert.Equal(t, signatures == 2, e.Refusals == 2)
+	}
+}
+
+// R18: a login whose first response was refused, as too late, was judged by the server, whatever comes after.
+func TestR18_LateRefusalCostsAUnit(t *testing.T) {
+	for name, tt := range map[string]struct {
+		agent, dial error
+		status      int
+		kind        renew.Kind
+	}{
+		"the agent fails":       {agent: errors.New("nobody was there to allow it"), kind: renew.Transient},
+		"the server is gone":    {dial: &net.OpError{Op: "dial", Err: io.EOF}, kind: renew.Transient},
+		"the server fails":      {status: 503, kind: renew.Transient},
+		"the server has enough": {status: 429, kind: renew.Throttled},
+	} {
+		clk := clock.NewFake(time.Unix(1700000000, 0))
+		h, src := newServer(crtauthtest.Options{Clock: clk})
+		key := &slow{Signer: src.Signer}
+		key.before = func(context.Context) error {
+			if key.signed.Load() == 1 {
+				clk.Advance(25 * time.Second)
+				return nil
+			}
+			return tt.agent
+		}
+		src.Signer = key
+		src.HTTPClient.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			if h.Counts().Refused == 1 && tt.dial != nil {
+				return nil, tt.dial
+			}
+			return inProcess{h}.RoundTrip(r)
+		})
+		h.Intercept(func(w http.ResponseWriter, _ *http.Request) bool {
+			if h.Counts().Refused == 1 && tt.status != 0 {
+				w.WriteHeader(tt.status)
+				return true
+			}
+			return false
+		})
+		e := fails(t, src)
+		assert.Equal(t, tt.kind, e.Kind, "%s: %v", name, e)
+		assert.Equal(t, 1, e.Refusals, "%s: %v", name, e)
+		assert.False(t, e.Unsent, "%s: %v", name, e)
+		assert.Equal(t, 1, h.Counts().Refused, name)
 	}
 }
 

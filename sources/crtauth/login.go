@@ -61,6 +61,7 @@ func (s *Source) login(ctx context.Context) (*renew.Token, *renew.IssueError) {
 	if tok, age, e = l.once(ctx); e == nil {
 		return tok, nil
 	}
+	e.Refusals, e.Unsent = 1, false // the first was judged, whatever became of the second
 	if e.Kind == renew.Refused {
 		e.Refusals = 2
 	}

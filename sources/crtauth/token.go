@@ -37,7 +37,7 @@ func readToken(text string) (*issued, error) {
 
 // life returns how long a token lives from the moment its response was sent, or 0 where it
 // does not say anything that can be true: too long a life, another user. date is the Date
-// of the reply or zero; one that is not within the token's times is not of the clock that made it.
+// of the reply or zero; one that is not within the token's times is not of the clock that made it, and shortens nothing.
 //
 // Servers count in whole seconds, so up to one of them may be gone already. The shortest
 // tokens keep half their life.
@@ -46,7 +46,7 @@ func (t *issued) life(user string, date time.Time) time.Duration {
 	if seconds < 1 || seconds > maxLife || t.user != user {
 		return 0
 	}
-	if left := t.to - date.Unix(); !date.IsZero() && date.Unix() >= t.from && left >= 1 {
+	if left := t.to - date.Unix(); !date.IsZero() && left >= 1 {
 		seconds = min(seconds, left)
 	}
 	life := time.Duration(seconds) * time.Second
