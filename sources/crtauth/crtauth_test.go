@@ -80,15 +80,30 @@ func (f jarFunc) SetCookies(*url.URL, []*http.Cookie) { f() }
 
 func (f jarFunc) Cookies(*url.URL) []*http.Cookie { f(); return nil }
 
+// closer is a body that tells of its end.
+type closer struct {
+	io.ReadCloser
+	closed func()
+}
+
+func (c closer) Close() error { c.closed(); return c.ReadCloser.Close() }
+
 // A server that does not take HEAD is asked by GET, once, and by GET from then on.
 func TestMethods(t *testing.T) {
 	for method, requests := range map[string]int{"HEAD": 2, "GET": 3} {
 		h, src := newServer(crtauthtest.Options{Method: method})
-		n := 0
+		n, open := 0, 0
 		h.Intercept(func(http.ResponseWriter, *http.Request) bool { n++; return false })
+		src.HTTPClient.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			resp, err := inProcess{h}.RoundTrip(r)
+			open++
+			resp.Body = closer{resp.Body, func() { open-- }}
+			return resp, err
+		})
 		_, err := src.Issue(t.Context())
 		require.NoError(t, err, method)
 		assert.Equal(t, requests, n, method)
+		assert.Zero(t, open, "%s: bodies are left open", method)
 	}
 	h, src := newServer(crtauthtest.Options{})
 	n := 0

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -73,16 +74,38 @@ func newServer(opts crtauthtest.Options) (*crtauthtest.Handler, *crtauth.Source)
 	}
 }
 
-// fails returns the error of an Issue, which must be an *IssueError without secrets.
+// fails returns the error of an Issue, which must be an *IssueError without secrets and without what went over the wire.
 func fails(t *testing.T, src *crtauth.Source) *renew.IssueError {
 	t.Helper()
+	var said []string
+	client := src.HTTPClient
+	defer func() { src.HTTPClient = client }()
+	if client != nil {
+		hear := func(values []string) {
+			for _, v := range values {
+				if _, message, ok := strings.Cut(v, ":"); ok && len(strings.TrimSpace(message)) > 12 {
+					said = append(said, strings.TrimSpace(message))
+				}
+			}
+		}
+		c := *client
+		c.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			hear(r.Header.Values("X-CHAP"))
+			resp, err := client.Transport.RoundTrip(r)
+			if err == nil {
+				hear(resp.Header.Values("X-CHAP"))
+			}
+			return resp, err
+		})
+		src.HTTPClient = &c
+	}
 	tok, err := src.Issue(t.Context())
 	require.Error(t, err)
 	require.Nil(t, tok)
 	e, ok := errors.AsType[*renew.IssueError](err)
 	require.True(t, ok, "a %T", err)
 	require.Equal(t, "crtauth", e.Source)
-	leaktest.Check(t, err, keys()["k2048"].PKCS1, keys()["k2048"].PKCS8)
+	leaktest.Check(t, err, append(said, keys()["k2048"].PKCS1, keys()["k2048"].PKCS8)...)
 	return e
 }
 

@@ -403,6 +403,9 @@ func TestR30_PlaintextNeedsTLS(t *testing.T) {
 			invalid(t, err, "use https")
 		}
 	}
+	if _, err := s.Authenticate((&http.Request{URL: &url.URL{Scheme: "HTTPS", Host: "a.example"}}).WithContext(t.Context())); err != nil {
+		t.Error(err)
+	}
 	s.AllowPlaintext = true
 	if _, err := s.Authenticate(get(t, "http://a.example/")); err != nil {
 		t.Error(err)
