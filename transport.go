@@ -35,7 +35,7 @@ import (
 //
 // What is never done. The caller's request is not changed, and nothing that the
 // caller can reach (Response.Request is the caller's own request) has the
-// credential in it. No request that should carry the credential goes out
+// credential in it, but for an httptrace.ClientTrace in its context, which sees what is written. No request that should carry the credential goes out
 // without it because authentication failed.
 type Transport struct {
 	auth    Authenticator

@@ -149,9 +149,68 @@ func TestPath(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// instant is a challenge for alice that is valid from one second to the same.
-var instant = base64.RawURLEncoding.EncodeToString([]byte("\x01c\xc4\x14" + strings.Repeat("u", 20) + "\xce\x65\x53\xf1\x00\xce\x65\x53\xf1\x00" +
-	"\xc4\x06\x4f\x08\x73\x3f\xfc\xe3\xabapi.example\xa5alice\xc4\x20" + strings.Repeat("h", 32)))
+// second is 1700000000 in Unix seconds, as uint32 and as uint64, and later is 20 s behind it.
+const (
+	second     = "\xce\x65\x53\xf1\x00"
+	longSecond = "\xcf\x00\x00\x00\x00\x65\x53\xf1\x00"
+	later      = "\xce\x65\x53\xf1\x14"
+)
+
+// challenge1 is a challenge of version 1 for alice, with its times as they are written and an HMAC of that length.
+func challenge1(from, to string, hmac int) string {
+	return "challenge : " + base64.RawURLEncoding.EncodeToString([]byte("\x01c\xc4\x14"+strings.Repeat("u", 20)+from+to+
+		"\xc4\x06\x4f\x08\x73\x3f\xfc\xe3\xabapi.example\xa5alice\xc4"+string(rune(hmac))+strings.Repeat("h", hmac)))
+}
+
+// Bytes are written in their shortest form: a challenge of 255 bytes with one byte of length, one of 256 with two.
+func TestShortestForms(t *testing.T) {
+	for size, form := range map[int]string{255: "\x01r\xc4\xff\x01c", 256: "\x01r\xc5\x01\x00\x01c"} {
+		_, src := newServer(crtauthtest.Options{Clock: clock.NewFake(time.Unix(1700000000, 0))})
+		src.ServerName = strings.Repeat("a", size-84)
+		raw := "\x01c\xc4\x14" + strings.Repeat("u", 20) + second + later + "\xc4\x06\x4f\x08\x73\x3f\xfc\xe3\xd9" + string([]byte{byte(size - 84)}) +
+			src.ServerName + "\xa5alice\xc4 " + strings.Repeat("h", 32)
+		require.Len(t, raw, size)
+		var sent string
+		src.HTTPClient.Transport = inProcess{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-CHAP", "challenge:"+base64.RawURLEncoding.EncodeToString([]byte(raw)))
+			if text, ok := strings.CutPrefix(r.Header.Get("X-CHAP"), "response:"); ok {
+				sent = text
+				w.Header().Set("X-CHAP", "token:t")
+			}
+		})}
+		_, err := src.Issue(t.Context())
+		require.NoError(t, err)
+		got, err := base64.RawURLEncoding.DecodeString(sent)
+		require.NoError(t, err)
+		assert.Equal(t, form, string(got[:len(form)]), "%d bytes", size)
+	}
+}
+
+// token1 is a token in the layout of version 1.
+func token1(from, to string, hmac int) string {
+	return "token:" + base64.RawURLEncoding.EncodeToString([]byte("\x01t"+from+to+"\xa5alice\xc4"+string(rune(hmac))+strings.Repeat("h", hmac)))
+}
+
+// Every form of a number is read, and an HMAC has 32 bytes.
+func TestFormsOfMessages(t *testing.T) {
+	for _, tt := range []struct {
+		from string
+		hmac int
+		life time.Duration
+	}{{second, 32, 17 * time.Second}, {longSecond, 32, 17 * time.Second}, {second, 31, 0}, {second, 33, 0}} {
+		h, src := newServer(crtauthtest.Options{Clock: clock.NewFake(time.Unix(1700000000, 0))})
+		h.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("X-CHAP", challenge1(tt.from, later, 32))
+			if strings.HasPrefix(r.Header.Get("X-CHAP"), "response:") {
+				w.Header().Set("X-CHAP", token1(tt.from, later, tt.hmac))
+			}
+			return true
+		})
+		tok, err := src.Issue(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, tt.life, tok.Life, "%v", tt)
+	}
+}
 
 // What each failure means: its kind, whether it is for good, and what the text says to do.
 func TestFailures(t *testing.T) {
@@ -192,7 +251,10 @@ func TestFailures(t *testing.T) {
 		{"stray bits in the base64", answer(header("challenge:AWP")), 0, renew.Transient, false, "not base64"},
 		{"a line break in the base64", answer(header("challenge:AW\nPE")), 0, renew.Transient, false, "not base64"},
 		{"nothing but padding", answer(header("challenge:====")), 0, renew.Transient, false, "it is empty"},
-		{"a window of no time", answer(header("challenge : " + instant)), 0, renew.Transient, false, "ends before it begins"},
+		{"a window of no time", answer(header(challenge1(second, second, 32))), 0, renew.Transient, false, "ends before it begins"},
+		{"an HMAC of 31 bytes", answer(header(challenge1(second, later, 31))), 0, renew.Transient, false, "wrong length"},
+		{"an HMAC of 33 bytes", answer(header(challenge1(second, later, 33))), 0, renew.Transient, false, "wrong length"},
+		{"a time beyond all years", answer(header(challenge1(second, "\xcf\xff\xff\xff\xff\xff\xff\xff\xff", 32))), 0, renew.Transient, false, "wrong length"},
 		{"not a challenge", answer(header("challenge:AWPE")), 0, renew.Transient, false, "ends too soon"},
 		{"no token", response(status(200)), 0, renew.Transient, false, "no X-CHAP"},
 		{"another challenge", response(header("challenge:AWPE")), 0, renew.Transient, false, "not the one"},

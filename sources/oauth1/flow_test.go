@@ -94,6 +94,33 @@ func TestFlowFollowsTheClock(t *testing.T) {
 	}
 }
 
+// Only a refusal is about the clock: a server that is broken, or something before it, may have any.
+func TestFlowKeepsItsClock(t *testing.T) {
+	for _, status := range []int{302, 503} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
+			w.WriteHeader(status)
+			fmt.Fprint(w, "oauth_problem=timestamp_refused")
+		}))
+		f := flowAt(srv.URL, &Signer{ClientKey: "k", ClientSecret: secret("s")})
+		_, err := f.TemporaryCredentials(t.Context(), "")
+		srv.Close()
+		e, ok := errors.AsType[*renew.IssueError](err)
+		if !ok || f.Signer.skew.Load() != 0 || status == 302 && e.Code != "" {
+			t.Errorf("%d: %v, and timestamps are %d s ahead", status, err, f.Signer.skew.Load())
+		}
+	}
+}
+
+// What is no text is no token.
+func TestCredentialsAreText(t *testing.T) {
+	for _, value := range []string{"%7f", "%00", "%0a", "%1f", "%ff"} {
+		if got, err := parseCredentials("oauth_token=a" + value + "&oauth_token_secret=b"); err == nil {
+			t.Errorf("%s was read as %q", value, got.Token.Reveal())
+		}
+	}
+}
+
 func TestFlowOutOfBand(t *testing.T) {
 	p := newProvider()
 	srv := httptest.NewServer(p)
