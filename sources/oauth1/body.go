@@ -31,14 +31,17 @@ func (s *Signer) readEntity(req *http.Request) (entity, error) {
 	switch body := hasBody(req); {
 	case s.Placement == Body && !(form && body) && !startsForm(req, form):
 		return entity{}, errors.New("Placement is Body, and the request has no form to take the parameters: send a form, or set Placement to Header")
-	case !body:
-	case form && (s.Method != Plaintext || s.Placement == Body):
+	case form && body && (s.Method != Plaintext || s.Placement == Body):
 		var text strings.Builder
 		err := readBody(req, &text)
 		return entity{form: text.String()}, err
-	case s.BodyHash != NoBodyHash: // no form: Validate takes no hash with PLAINTEXT
+	case s.BodyHash != NoBodyHash && !form && s.Placement != Body:
+		// The draft, section 3.2: without a body, the hash of the empty string.
 		h := s.BodyHash.new()
-		err := readBody(req, h)
+		var err error
+		if body {
+			err = readBody(req, h)
+		}
 		return entity{hash: base64.StdEncoding.EncodeToString(h.Sum(nil))}, err
 	}
 	return entity{}, nil

@@ -60,7 +60,7 @@ type Signer struct {
 	// Realm, when not empty, is sent in the header, and is not signed (section 3.4.1.3.1). It needs Header.
 	Realm string
 	// BodyHash says whether bodies other than forms are signed by their hash. Zero is NoBodyHash. A request
-	// without a body has no hash.
+	// without a body has the hash of the empty string; with Placement Body there is none, since all is forms.
 	BodyHash BodyHash
 	// OmitVersion leaves oauth_version out, which section 3.1 makes optional.
 	OmitVersion bool
@@ -194,7 +194,7 @@ func (s *Signer) authenticate(req *http.Request, token Credentials, extra ...par
 
 // SignURL returns u with the protocol parameters appended to its query, whatever Placement
 // says: a signed link for somebody else to follow with that method, such as the address of an iframe. PLAINTEXT makes
-// none: its signature is the secrets themselves. u is not changed, and there is no body to sign. The functions of the Signer are called with a context that does not end.
+// none: its signature is the secrets themselves. u is not changed, and there is no body to sign or hash. The functions of the Signer are called with a context that does not end.
 // Errors are as those of Authenticate.
 func (s *Signer) SignURL(method string, u *url.URL) (*url.URL, error) {
 	if err := s.Validate(); err != nil {

@@ -432,6 +432,45 @@ func TestHeaderIsReplaced(t *testing.T) {
 	}
 }
 
+// All but forms have a hash, and what has no body has that of the empty string (draft-eaton-oauth-bodyhash, sections 3.2 and 4.1).
+func TestBodyHashes(t *testing.T) {
+	const empty, emptySHA256, some = "2jmj7l5rSw0yVb%2FvlWAYkK%2FYBwk%3D", "47DEQpj8HBSa%2B%2FTImW%2B5JCeuQeRkm5NMpJWZG3hSuFU%3D", "vyGp6PvFo4RvsFtPoIWeCReyIC8%3D"
+	for _, tt := range []struct {
+		method, contentType, body string
+		place                     Placement
+		hash                      BodyHash
+		want                      string
+	}{
+		{"GET", "", "", Header, BodyHashSHA1, empty},
+		{"GET", "", "", Query, BodyHashSHA256, emptySHA256},
+		{"POST", "application/json", "", Header, BodyHashSHA1, empty},
+		{"POST", "application/json", "{}", Header, BodyHashSHA1, some},
+		{"POST", "", "{}", Query, BodyHashSHA1, some},
+		{"POST", formType, "", Header, BodyHashSHA1, ""},
+		{"POST", formType, "a=1", Header, BodyHashSHA1, ""},
+		{"POST", formType, "a=1", Body, BodyHashSHA1, ""},
+		{"POST", "", "", Body, BodyHashSHA1, ""},
+		{"GET", "", "", Header, NoBodyHash, ""},
+		{"POST", "application/json", "{}", Header, NoBodyHash, ""},
+	} {
+		s := testSigner(newProvider())
+		s.Placement, s.BodyHash = tt.place, tt.hash
+		req, _ := http.NewRequestWithContext(t.Context(), tt.method, "https://a.example/", strings.NewReader(tt.body))
+		if tt.contentType != "" {
+			req.Header.Set("Content-Type", tt.contentType)
+		}
+		if _, err := s.Authenticate(req); err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(req.Body)
+		_, got, found := strings.Cut(req.Header.Get("Authorization")+req.URL.RawQuery+string(text), "oauth_body_hash=")
+		got = strings.TrimPrefix(got, `"`)
+		if found != (tt.want != "") || !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%v: hash %.60s, want %s", tt, got, tt.want)
+		}
+	}
+}
+
 // Only a request that sends a form, or can be given one, takes the parameters in its body (RFC 5849, section 3.5.2).
 func TestBodyNeedsAForm(t *testing.T) {
 	for _, tt := range []struct {

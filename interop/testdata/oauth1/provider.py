@@ -8,6 +8,8 @@ Standard input begins with a line of JSON, the configuration, and its end ends t
 provider. Standard output is one line: the URL, or what is not installed.
 """
 
+import base64
+import hashlib
 import http.client
 import json
 import os
@@ -176,13 +178,17 @@ WEB, SIGNED = WebServer(STORE), SignatureOnly(STORE)
 
 
 def body_hash_holds(message):
-    """Whether oauth_body_hash, where it was sent, is the one that oauthlib's client would send."""
+    """Whether oauth_body_hash, where it was sent, is the one that oauthlib's client would send.
+
+    Without a body that client sends none; the draft, section 3.2, has the hash of the empty string.
+    """
     sent = NOW.request.oauth_params.get("oauth_body_hash")
     if sent is None:
         return True
     uri, method, body, headers = message
     made = dict(oauth1.Client("any").get_oauth_params(Request(uri, method, body, headers)))
-    if made.get("oauth_body_hash") != sent:
+    want = made.get("oauth_body_hash") if body else base64.b64encode(hashlib.sha1(b"").digest()).decode()
+    if want != sent:
         NOW.why = "body_hash"
         return False
     with LOCK:
