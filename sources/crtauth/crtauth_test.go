@@ -540,6 +540,29 @@ type keysFunc func(context.Context) ([]crtauth.Key, error)
 
 func (f keysFunc) Keys(ctx context.Context) ([]crtauth.Key, error) { return f(ctx) }
 
+// Of many keys the error shows eight, and of none says so.
+func TestNoKeyErrorIsShort(t *testing.T) {
+	for n, want := range map[int]string{0: "there is no RSA key here", 1: "are [000000000000]", 8: "000000000000]", 10: "000000000000] and 2 more"} {
+		text := (&crtauth.NoKeyError{User: "alice", Want: crtauth.Fingerprint{1}, Have: make([]crtauth.Fingerprint, n)}).Error()
+		assert.True(t, strings.HasSuffix(text, want), text)
+		assert.Equal(t, min(n, 8), strings.Count(text, "000000000000"), text)
+	}
+}
+
+// When the login has ended no further Signer is asked, and nothing is sent.
+func TestSignersEndWithTheLogin(t *testing.T) {
+	h, src := newServer(crtauthtest.Options{})
+	ended := errors.New("the login has ended")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	src.Signer = crtauth.Signers{
+		keysFunc(func(ctx context.Context) ([]crtauth.Key, error) { cancel(ended); return pemKey("k2048").Keys(ctx) }),
+		keysFunc(func(context.Context) ([]crtauth.Key, error) { t.Error("the second was asked"); return nil, nil }),
+	}
+	_, err := src.Issue(ctx)
+	assert.ErrorIs(t, err, ended)
+	assert.Zero(t, h.Counts())
+}
+
 // What a Signer of somebody's own returns is told, and not written to. One without keys and without an error is one too.
 func TestSignerWithoutKeys(t *testing.T) {
 	h, src := newServer(crtauthtest.Options{})

@@ -151,6 +151,18 @@ func TestLocal(t *testing.T) {
 	}
 }
 
+// R26: no timer of a talk with an agent outlives it.
+func TestR26_AgentLeavesNoTimer(t *testing.T) {
+	clk := clock.NewFake(time.Unix(1700000000, 0))
+	_, path := keyring(t, "k2048")
+	keys, err := (&crtauth.Agent{Socket: path, Clock: clk}).Keys(t.Context())
+	require.NoError(t, err)
+	require.Len(t, keys, 1)
+	_, err = keys[0].Sign(t.Context(), []byte("data"))
+	require.NoError(t, err)
+	assert.Zero(t, clk.Timers())
+}
+
 // An agent with an RSA key among others: each login lists the keys once and signs once.
 func TestAgentSignsOnce(t *testing.T) {
 	ring, path := keyring(t, "k2048_other", "k2048")
