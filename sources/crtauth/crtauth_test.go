@@ -156,9 +156,10 @@ const (
 	later      = "\xce\x65\x53\xf1\x14"
 )
 
-// challenge1 is a challenge of version 1 for alice, with its times as they are written and an HMAC of that length.
+// challenge1 is a challenge of version 1 for alice, with its times as they are written and an HMAC of that length. Not all its
+// forms are the shortest.
 func challenge1(from, to string, hmac int) string {
-	return "challenge : " + base64.RawURLEncoding.EncodeToString([]byte("\x01c\xc4\x14"+strings.Repeat("u", 20)+from+to+
+	return "challenge : " + base64.RawURLEncoding.EncodeToString([]byte("\x01c\xc6\x00\x00\x00\x14"+strings.Repeat("u", 20)+from+to+
 		"\xc4\x06\x4f\x08\x73\x3f\xfc\xe3\xabapi.example\xa5alice\xc4"+string(rune(hmac))+strings.Repeat("h", hmac)))
 }
 
@@ -188,7 +189,7 @@ func TestShortestForms(t *testing.T) {
 
 // token1 is a token in the layout of version 1.
 func token1(from, to string, hmac int) string {
-	return "token:" + base64.RawURLEncoding.EncodeToString([]byte("\x01t"+from+to+"\xa5alice\xc4"+string(rune(hmac))+strings.Repeat("h", hmac)))
+	return "token:" + base64.RawURLEncoding.EncodeToString([]byte("\x01t"+from+to+"\xa5alice\xc5\x00"+string(rune(hmac))+strings.Repeat("h", hmac)))
 }
 
 // Every form of a number is read, and an HMAC has 32 bytes.

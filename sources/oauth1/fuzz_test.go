@@ -16,10 +16,17 @@ func FuzzBase(f *testing.F) {
 	f.Add("a1=1&a-=2&%61b=5&a%C3%A9=7;x=y", "", "/")
 	f.Add("a=%zz", "%", "")
 	f.Add("=&&=a&a==b", "+=+&%2B", "//a//?")
+	f.Add("a=1&oauth%5fnonce", "", "/")
+	f.Add("", "oauth_token=1&a", "/")
 	f.Fuzz(func(t *testing.T, query, form, path string) {
 		u := &url.URL{Scheme: "https", Host: "api.example", Path: path, RawQuery: query}
 		protocol := []param{{"oauth_nonce", "n"}, {"oauth_timestamp", "1"}}
-		base, err := (&message{method: "post", url: u}).base(protocol, form)
+		m := &message{method: "post", url: u}
+		err := m.unsigned(form)
+		var base []byte
+		if err == nil {
+			base, err = m.base(protocol, form)
+		}
 		all, wrong := peerParams(query)
 		more, wrong2 := peerParams(form)
 		all = append(append(all, more...), [2]string{"oauth_nonce", "n"}, [2]string{"oauth_timestamp", "1"})
