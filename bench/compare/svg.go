@@ -14,7 +14,7 @@ const (
 	width, height       = 860, 470
 	left, right         = 80, 690 // of the plot; the names stand beside it
 	top, bottom         = 50, 400
-	fastest, slowest    = 1e-7, 10.0 // seconds, at the bottom and the top
+	fastest, slowest    = 1e-8, 10.0 // seconds, at the bottom and the top
 	nines               = 5.0        // decimal places of the quantile on the right: 99.999 %
 	pointsPerNine       = 40
 	nameHeight, nameAt  = 22, right + 20

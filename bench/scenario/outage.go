@@ -27,7 +27,7 @@ type call struct {
 }
 
 // readOutage lets readers read until stop is closed, each call with a limit of its own.
-func readOutage(s *issuer, src contender.Source, stop <-chan struct{}, pace, limit time.Duration) [][]call {
+func readOutage(s *issuer, src contender.Source, readers int, stop <-chan struct{}, pace, limit time.Duration) [][]call {
 	per := make([][]call, readers)
 	for i := range per {
 		per[i] = make([]call, 0, 4096)
@@ -159,7 +159,7 @@ func runOutage(o Options) (*Result, error) {
 				}
 				time.Sleep(down + o.span(2*time.Second))
 			}()
-			f, l := judgeOutage(s, readOutage(s, src, stop, pace, limit), set.Leeway())
+			f, l := judgeOutage(s, readOutage(s, src, readers, stop, pace, limit), set.Leeway())
 			src.Close()
 			r.Latencies[c.Name] = r.Latencies[c.Name].merge(l)
 			r.add(c.Name, f.calls, f.errors, f.needless, f.expired, f.late, f.without, f.first, f.all)

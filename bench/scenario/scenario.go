@@ -201,5 +201,5 @@ func Seconds(v float64) string {
 	case v < 1:
 		return fmt.Sprintf("%.3g ms", v*1e3)
 	}
-	return fmt.Sprintf("%.2f s", v)
+	return fmt.Sprintf("%.3g s", v)
 }

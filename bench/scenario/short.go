@@ -32,7 +32,7 @@ func runShort(o Options) (*Result, error) {
 				defer src.Close()
 				began := time.Now()
 				_ = src.Reader().Read(context.Background())
-				got := readFor(src, span-time.Since(began), pace, takes)
+				got := readFor(src, readers, span-time.Since(began), pace, takes)
 				values[i] = append(values[i], float64(s.count(time.Time{}, began.Add(span))), float64(got.errors))
 			})
 		}

@@ -21,7 +21,7 @@ type sample struct {
 }
 
 // readFor lets readers read at a pace for a span, and takes the times.
-func readFor(src contender.Source, span, pace, waits time.Duration) sample {
+func readFor(src contender.Source, readers int, span, pace, waits time.Duration) sample {
 	per := make([][]time.Duration, readers)
 	errs := make([]int, readers)
 	for i := range per {
@@ -90,7 +90,7 @@ func runStall(o Options) (*Result, error) {
 			if err := src.Reader().Read(context.Background()); err != nil {
 				return nil, err
 			}
-			got := readFor(src, span, pace, takes/2)
+			got := readFor(src, readers, span, pace, takes/2)
 			fetches := s.count(time.Time{}, time.Now())
 			src.Close()
 			l := got.latencies

@@ -34,7 +34,8 @@ type finding struct {
 // The cases of scenario e. Each is run in a process of its own, since some contenders do not survive one.
 var troubles = map[string]func(contender.Contender) finding{
 	"cancel": cancelled,
-	"hang":   hung,
+	"hang":   func(c contender.Contender) finding { return hung(c, false) },
+	"deaf":   func(c contender.Contender) finding { return hung(c, true) },
 	"panic":  panicking,
 }
 
@@ -149,14 +150,18 @@ func cancelled(c contender.Contender) finding {
 	return f
 }
 
-// hung lets the fetch of the first token hang for ever, whatever its context says. Others come with a limit of 200 ms, and later
-// one more, when the issuer has long been well. A contender that can limit a fetch was told 500 ms.
-func hung(c contender.Contender) finding {
+// hung lets the fetch of the first token hang, until its context ends or, where the source is deaf, for ever. All callers have a
+// limit of 200 ms, and later one more comes, when the issuer has long been well. A contender that can limit a fetch was told 500 ms.
+func hung(c contender.Contender, deaf bool) finding {
 	s := &issuer{takes: time.Millisecond, life: time.Hour}
 	var calls atomic.Int32
 	src := c.Open(func(ctx context.Context) (contender.Grant, error) {
 		if calls.Add(1) == 1 {
-			select {}
+			if deaf {
+				select {}
+			}
+			<-ctx.Done()
+			return contender.Grant{}, ctx.Err()
 		}
 		return s.fetch(ctx)
 	}, contender.Settings{Life: time.Hour, Timeout: 500 * time.Millisecond})
@@ -214,15 +219,18 @@ func panicking(c contender.Contender) finding {
 
 func runTrouble(o Options) (*Result, error) {
 	r := &Result{
-		Setup: "Each case in a process of its own, with 8 callers beside the first. Cancelled: a fetch takes 300 ms, and the first caller is cancelled after 100 ms. Hung: the first fetch never returns, all callers have a " +
-			"limit of 200 ms, a contender that can limit a fetch has 500 ms, and 1.5 s later a new caller comes. Panic: the first fetch panics.",
+		Setup: "Each case in a process of its own, with 8 callers beside the first. Cancelled: a fetch takes 300 ms, and the first caller is cancelled after 100 ms. Hung: the first fetch gets no answer until its context ends, all " +
+			"callers have a limit of 200 ms, a contender that can limit a fetch has 500 ms, and 1.5 s later, when the issuer answers again, a new caller comes. Deaf: the same, but that fetch does not heed its context either. " +
+			"Panic: the first fetch panics.",
 		Figures: []Figure{
 			{Name: "cancelled: back after", Format: Seconds},
 			{Name: "others that suffer", Format: Count},
 			{Name: "fetches", Format: Count},
 			{Name: "usable", Format: yesNo},
 			{Name: "hung: back after the limit", Format: Seconds},
-			{Name: "usable 1.5 s later", Format: yesNo},
+			{Name: "usable later", Format: yesNo},
+			{Name: "deaf: back after the limit", Format: Seconds},
+			{Name: "usable later all the same", Format: yesNo},
 			{Name: "panic", Format: func(v float64) string {
 				return []string{"contained", "in the caller", "kills the process"}[int(v)]
 			}},
@@ -236,7 +244,7 @@ func runTrouble(o Options) (*Result, error) {
 			continue
 		}
 		o.Progress("e: %s", c.Name)
-		names := []string{"cancel", "hang", "panic"}
+		names := []string{"cancel", "hang", "deaf", "panic"}
 		found, errs := make([]finding, len(names)), make([]error, len(names))
 		var wg sync.WaitGroup
 		for i, name := range names {
@@ -248,22 +256,24 @@ func runTrouble(o Options) (*Result, error) {
 				return nil, err
 			}
 		}
-		cancel, hang, panics := found[0], found[1], found[2]
+		cancel, hang, deaf, panics := found[0], found[1], found[2], found[3]
 		died := panics.Panic == panicKills
 		suffer, after := float64(panics.Suffer), truth(panics.Usable)
 		if died {
 			suffer, after = others, 0
 		}
 		r.add(c.Name, back(cancel.Back), float64(cancel.Suffer), float64(cancel.Fetches), truth(cancel.Usable),
-			back(hang.Back), truth(hang.Usable), float64(panics.Panic), suffer, after)
+			back(hang.Back), truth(hang.Usable), back(deaf.Back), truth(deaf.Usable), float64(panics.Panic), suffer, after)
 	}
 	of := func(figure string) float64 { return r.of(contender.Ours, figure).Median }
 	const soon = 0.1
 	r.goal(of("cancelled: back after") < soon, "the cancelled one is back at once", "%s", Seconds(of("cancelled: back after")))
 	r.goal(of("others that suffer") == 0, "nobody else suffers", "%.0f of %d", of("others that suffer"), others)
-	r.goal(of("usable") == 1 && of("usable 1.5 s later") == 1 && of("usable after it") == 1, "usable afterwards", "after the cancel: %s, the hang: %s, the panic: %s",
-		yesNo(of("usable")), yesNo(of("usable 1.5 s later")), yesNo(of("usable after it")))
-	r.goal(of("panic") == panicContained && of("hung: back after the limit") < soon, "panics and hangs contained", "callers of a hung issuer are back %s after their limit", Seconds(of("hung: back after the limit")))
+	r.goal(of("usable") == 1 && of("usable later") == 1 && of("usable later all the same") == 1 && of("usable after it") == 1, "usable afterwards",
+		"after the cancel: %s, the hang: %s, the deaf hang: %s, the panic: %s",
+		yesNo(of("usable")), yesNo(of("usable later")), yesNo(of("usable later all the same")), yesNo(of("usable after it")))
+	r.goal(of("panic") == panicContained && of("others that suffer from it") == 0 && max(of("hung: back after the limit"), of("deaf: back after the limit")) < soon, "panics and hangs contained",
+		"callers of a hung issuer are back %s after their limit, of a deaf one %s", Seconds(of("hung: back after the limit")), Seconds(of("deaf: back after the limit")))
 	return r, nil
 }
 
