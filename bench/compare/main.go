@@ -43,7 +43,7 @@ func compare(run string, quick bool, out string) error {
 		return err
 	}
 	testing.Init() // scenarios a and g are benchmarks
-	benchtime := "200ms"
+	benchtime := "150ms"
 	if quick {
 		benchtime = "20ms"
 	}

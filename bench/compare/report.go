@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -189,12 +190,10 @@ func cell(s scenario.Stat, ok bool, format func(float64) string) string {
 
 // ratio writes a ratio to something that is there.
 func ratio(v, to float64, ok bool) string {
-	if !ok || to == 0 {
+	if !ok || to == 0 || math.IsInf(v, 0) || math.IsInf(to, 0) {
 		return "-"
 	}
 	switch q := v / to; {
-	case q > 1e9:
-		return "-"
 	case q < 0.1:
 		return fmt.Sprintf("%.3f", q)
 	case q < 100:

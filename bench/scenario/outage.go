@@ -157,7 +157,7 @@ func runOutage(o Options) (*Result, error) {
 				for s.outage().IsZero() {
 					time.Sleep(10 * time.Millisecond)
 				}
-				time.Sleep(down + o.span(2*time.Second))
+				time.Sleep(down + o.span(1500*time.Millisecond))
 			}()
 			f, l := judgeOutage(s, readOutage(s, src, readers, stop, pace, limit), set.Leeway())
 			src.Close()

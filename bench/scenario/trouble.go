@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -219,7 +220,7 @@ func panicking(c contender.Contender) finding {
 
 func runTrouble(o Options) (*Result, error) {
 	r := &Result{
-		Setup: "Each case in a process of its own, with 8 callers beside the first. Cancelled: a fetch takes 300 ms, and the first caller is cancelled after 100 ms. Hung: the first fetch gets no answer until its context ends, all " +
+		Setup: "Each case in a process of its own, all at once, with 8 callers beside the first. Cancelled: a fetch takes 300 ms, and the first caller is cancelled after 100 ms. Hung: the first fetch gets no answer until its context ends, all " +
 			"callers have a limit of 200 ms, a contender that can limit a fetch has 500 ms, and 1.5 s later, when the issuer answers again, a new caller comes. Deaf: the same, but that fetch does not heed its context either. " +
 			"Panic: the first fetch panics.",
 		Figures: []Figure{
@@ -238,28 +239,32 @@ func runTrouble(o Options) (*Result, error) {
 			{Name: "usable after it", Format: yesNo},
 		},
 	}
-	for _, c := range contender.All() {
+	names := []string{"cancel", "hang", "deaf", "panic"}
+	all := contender.All()
+	found, errs := make([][]finding, len(all)), make([]error, len(all)*len(names))
+	o.Progress("e: all at once")
+	var wg sync.WaitGroup
+	for i, c := range all {
+		if c.NoFailures {
+			continue
+		}
+		found[i] = make([]finding, len(names))
+		for k, name := range names {
+			wg.Go(func() { found[i][k], errs[i*len(names)+k] = inChild(name, c.Name) })
+		}
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for i, c := range all {
 		if c.NoFailures {
 			r.none(c.Name, "it knows no failures")
 			continue
 		}
-		o.Progress("e: %s", c.Name)
-		names := []string{"cancel", "hang", "deaf", "panic"}
-		found, errs := make([]finding, len(names)), make([]error, len(names))
-		var wg sync.WaitGroup
-		for i, name := range names {
-			wg.Go(func() { found[i], errs[i] = inChild(name, c.Name) })
-		}
-		wg.Wait()
-		for _, err := range errs {
-			if err != nil {
-				return nil, err
-			}
-		}
-		cancel, hang, deaf, panics := found[0], found[1], found[2], found[3]
-		died := panics.Panic == panicKills
+		cancel, hang, deaf, panics := found[i][0], found[i][1], found[i][2], found[i][3]
 		suffer, after := float64(panics.Suffer), truth(panics.Usable)
-		if died {
+		if panics.Panic == panicKills {
 			suffer, after = others, 0
 		}
 		r.add(c.Name, back(cancel.Back), float64(cancel.Suffer), float64(cancel.Fetches), truth(cancel.Usable),
