@@ -29,7 +29,7 @@ func newAWS(fetch Fetch, s Settings) *aws.CredentialsCache {
 			return aws.Credentials{}, err
 		}
 		return aws.Credentials{AccessKeyID: "id", SecretAccessKey: g.Text, CanExpire: true, Expires: g.Expiry}, nil
-	}), func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = s.leeway() })
+	}), func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = s.Leeway() })
 }
 
 type awsReader struct{ cache *aws.CredentialsCache }

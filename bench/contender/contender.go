@@ -19,7 +19,7 @@ type Fetch func(ctx context.Context) (Grant, error)
 
 // Settings is what a user knows of an issuer when writing the configuration.
 type Settings struct {
-	// Life is how long the tokens live. What a contender can be told about refreshing ahead is derived from it, by ahead and leeway.
+	// Life is how long the tokens live. What a contender can be told about refreshing ahead is derived from it, by ahead and Leeway.
 	Life time.Duration
 	// Timeout is how long one fetch may take, for contenders that have such a setting. Zero means their default.
 	Timeout time.Duration
@@ -31,18 +31,15 @@ type Settings struct {
 // leave it to the user: as renew does by itself, after 70 % of the life on average.
 func (s Settings) ahead() time.Duration { return 3 * s.Life / 10 }
 
-// leeway is how long before the end of its life a token is no longer handed out, by the contenders that leave it
-// to the user and refresh while callers wait: as renew does by itself.
-func (s Settings) leeway() time.Duration {
+// Leeway is how long before the end of its life a token is no longer handed out, by the contenders that leave it
+// to the user and refresh while callers wait: as renew does by itself. Scenarios judge by it what a usable token is.
+func (s Settings) Leeway() time.Duration {
 	leeway := min(10*time.Second, s.Life/20)
 	if s.Life >= time.Second {
 		leeway = max(leeway, 100*time.Millisecond)
 	}
 	return leeway
 }
-
-// Leeway is the same for scenarios, which judge by it what a usable token is.
-func (s Settings) Leeway() time.Duration { return s.leeway() }
 
 // Contender is one library, or the floor.
 type Contender struct {

@@ -12,11 +12,11 @@ var xoauth2Contender = Contender{
 	Module: "golang.org/x/oauth2",
 	How:    "ReuseTokenSourceWithExpiry, with renew's leeway as the early expiry, and Transport; Token takes no context",
 	Open: func(fetch Fetch, s Settings) Source {
-		return openXOAuth2(oauth2.ReuseTokenSourceWithExpiry(nil, xoauth2Source(fetch), s.leeway()))
+		return openXOAuth2(oauth2.ReuseTokenSourceWithExpiry(nil, xoauth2Source(fetch), s.Leeway()))
 	},
 	Crowd: func(fetch Fetch, s Settings, n int) Crowd {
 		src := xoauth2Source(fetch)
-		return newCrowd(n, func() oauth2.TokenSource { return oauth2.ReuseTokenSourceWithExpiry(nil, src, s.leeway()) }, func(ts oauth2.TokenSource) error {
+		return newCrowd(n, func() oauth2.TokenSource { return oauth2.ReuseTokenSourceWithExpiry(nil, src, s.Leeway()) }, func(ts oauth2.TokenSource) error {
 			_, err := ts.Token()
 			return err
 		})
