@@ -56,8 +56,9 @@ type reply struct {
 // workers is how many goroutines send requests.
 const workers = 200
 
-// drive sends requests from all workers until stop is closed, half of them with a body that can be sent again.
-func drive(client *http.Client, url string, stop <-chan struct{}, pace time.Duration) [][]reply {
+// drive sends requests from all workers until stop is closed, half of them with a body that can be sent again. Each worker is
+// done with warm when it has its connection, which two answers show.
+func drive(client *http.Client, url string, warm *sync.WaitGroup, stop <-chan struct{}, pace time.Duration) [][]reply {
 	per := make([][]reply, workers)
 	var wg sync.WaitGroup
 	for i := range workers {
@@ -85,6 +86,9 @@ func drive(client *http.Client, url string, stop <-chan struct{}, pace time.Dura
 				}
 				one.ended = time.Now()
 				per[i] = append(per[i], one)
+				if n == 1 {
+					warm.Done()
+				}
 				time.Sleep(pace + rand.N(pace))
 			}
 		})
@@ -105,9 +109,12 @@ func stormOf(c contender.Contender, takes, span time.Duration, everything bool) 
 	defer base.CloseIdleConnections()
 	client := &http.Client{Transport: src.Transport(base, server.URL)}
 	stop := make(chan struct{})
+	var warm sync.WaitGroup
+	warm.Add(workers)
 	go func() {
 		defer close(stop)
-		time.Sleep(1200 * time.Millisecond) // also for the handshakes
+		warm.Wait()
+		time.Sleep(slow) // what began during the last handshakes has ended
 		at = time.Now()
 		if everything {
 			server.good.Store(math.MaxInt64)
@@ -116,7 +123,7 @@ func stormOf(c contender.Contender, takes, span time.Duration, everything bool) 
 		}
 		time.Sleep(span)
 	}()
-	per = drive(client, server.URL+"/things", stop, 100*time.Millisecond)
+	per = drive(client, server.URL+"/things", &warm, stop, 100*time.Millisecond)
 	return s, at, per
 }
 
