@@ -38,11 +38,12 @@ type TokenSource struct {
 //
 // Errors: *IssueError, *BudgetError (ErrBudgetSpent), ErrInteractionRequired,
 // ErrHung, ErrClosed, or the cause of ctx's end together with the last failure.
-func (ts *TokenSource) Token(ctx context.Context) (*Token, error) {
-	if t := ts.cur.Load(); t != nil {
-		return t, nil
+func (ts *TokenSource) Token(ctx context.Context) (t *Token, err error) {
+	// In this form the compiler puts it into its callers.
+	if t = ts.cur.Load(); t == nil {
+		t, err = ts.slowToken(ctx)
 	}
-	return ts.slowToken(ctx)
+	return t, err
 }
 
 func (ts *TokenSource) slowToken(ctx context.Context) (*Token, error) {
