@@ -3,10 +3,11 @@ package oauth1
 import (
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/seed-f29168f7/renew/sources/internal/signing"
 )
 
 const formType = "application/x-www-form-urlencoded"
@@ -17,8 +18,6 @@ func isForm(contentType string) bool {
 	return strings.EqualFold(strings.TrimSpace(media), formType)
 }
 
-func hasBody(req *http.Request) bool { return req.Body != nil && req.Body != http.NoBody }
-
 // entity is what a signature needs of a request's body.
 type entity struct {
 	form string // the text of a form
@@ -28,20 +27,17 @@ type entity struct {
 // readEntity reads what has to be read of the body, through GetBody.
 func (s *Signer) readEntity(req *http.Request) (entity, error) {
 	form := isForm(req.Header.Get("Content-Type"))
-	switch body := hasBody(req); {
+	switch body := signing.HasBody(req); {
 	case s.Placement == Body && !(form && body) && !startsForm(req, form):
 		return entity{}, errors.New("Placement is Body, and the request has no form to take the parameters: send a form, or set Placement to Header")
 	case form && body && (s.Method != Plaintext || s.Placement == Body):
 		var text strings.Builder
-		err := readBody(req, &text)
+		err := signing.ReadBody(req, &text)
 		return entity{form: text.String()}, err
 	case s.BodyHash != NoBodyHash && !form && s.Placement != Body:
 		// The draft, section 3.2: without a body, the hash of the empty string.
 		h := s.BodyHash.new()
-		var err error
-		if body {
-			err = readBody(req, h)
-		}
+		err := signing.ReadBody(req, h)
 		return entity{hash: base64.StdEncoding.EncodeToString(h.Sum(nil))}, err
 	}
 	return entity{}, nil
@@ -49,29 +45,10 @@ func (s *Signer) readEntity(req *http.Request) (entity, error) {
 
 // startsForm reports whether a request without a body may be given a form. form says that its Content-Type is that of one.
 func startsForm(req *http.Request, form bool) bool {
-	if hasBody(req) || req.Header.Get("Content-Type") != "" && !form {
+	if signing.HasBody(req) || req.Header.Get("Content-Type") != "" && !form {
 		return false
 	}
 	return req.Method == http.MethodPost || req.Method == http.MethodPut || req.Method == http.MethodPatch
-}
-
-// readBody copies the body to w, and leaves req.Body alone.
-func readBody(req *http.Request, w io.Writer) error {
-	if req.GetBody == nil {
-		return errors.New("the signature covers the body, which can be read only once: set Request.GetBody (http.NewRequest does so for readers of bytes and strings)")
-	}
-	body, err := req.GetBody()
-	if err != nil {
-		return fmt.Errorf("the signature covers the body, and Request.GetBody failed: %w", err)
-	}
-	_, err = io.Copy(w, body)
-	if cerr := body.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return fmt.Errorf("the signature covers the body, which could not be read: %w", err)
-	}
-	return nil
 }
 
 // replaceBody makes text the body of req, and closes the one that was.
