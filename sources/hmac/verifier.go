@@ -44,12 +44,13 @@ type Verifier struct {
 	// means any: then a request that was signed for another host with the same keys is taken here too.
 	Hosts []string
 	// Window is how far the date of a request may be from the Clock, into the past and into the future. Zero
-	// means DefaultWindow, 5 minutes; negative is an error. The Plain form has no date.
+	// means DefaultWindow, 5 minutes; negative is an error. The Plain form has no date. When the Clock is set back, requests that had left the
+	// Window before come into it again, and may be replayed.
 	Window time.Duration
 	// MaxBody is how many bytes of a body are read and held; a longer one is refused with 413. Zero means DefaultMaxBody,
 	// 10 MiB; negative is an error.
 	MaxBody int64
-	// MaxRemembered is how many signatures are remembered so that none is taken twice, at about 120 bytes each, each until its
+	// MaxRemembered is how many signatures are remembered so that none is taken twice, at about 150 bytes each, each until its
 	// date leaves the Window. Only what a key signed is remembered. When all places are taken requests are refused with 503, and
 	// not forgotten. Zero means DefaultRemembered, 100,000; negative is an error. The Plain form has nothing to remember.
 	MaxRemembered int
@@ -178,9 +179,8 @@ func (v *Verifier) verify(r *http.Request) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	now := v.now()
 	if v.Wire.Form == Canonical {
-		if err := v.judge(r, claim, now); err != nil {
+		if err := v.judge(r, claim); err != nil {
 			return "", err
 		}
 	}
@@ -197,7 +197,7 @@ func (v *Verifier) verify(r *http.Request) (string, error) {
 			continue
 		}
 		if v.Wire.Form == Canonical {
-			return key.id, v.remember(claim, now)
+			return key.id, v.remember(claim)
 		}
 		return key.id, nil
 	}
@@ -250,11 +250,11 @@ func (v *Verifier) window() time.Duration {
 }
 
 // judge looks at what can be judged before the body is read.
-func (v *Verifier) judge(r *http.Request, c claim, now clock.Instant) error {
+func (v *Verifier) judge(r *http.Request, c claim) error {
 	if v.Hosts != nil && !slices.ContainsFunc(v.Hosts, func(h string) bool { return strings.EqualFold(h, r.Host) }) {
 		return refuse(signing.CodeSignature, "the request is for another host")
 	}
-	if c.at.Sub(now.Wall).Abs() > v.window() {
+	if c.at.Sub(v.now().Wall).Abs() > v.window() {
 		return refuse(signing.CodeTime, "the date is too far from this server's clock")
 	}
 	return nil
@@ -325,20 +325,12 @@ func (v *Verifier) plain(r *http.Request, body []byte) ([]byte, error) {
 }
 
 // remember takes a signature once.
-func (v *Verifier) remember(c claim, now clock.Instant) error {
+func (v *Verifier) remember(c claim) error {
 	limit := v.MaxRemembered
 	if limit == 0 {
 		limit = DefaultRemembered
 	}
-	// A nanosecond more, since the window includes its end. By the monotonic clock: a step of the wall clock forgets nothing.
-	end := now.Mono + c.at.Add(v.window()).Sub(now.Wall) + 1
-	switch fresh, full := v.guard.Use(sha256.Sum256(c.sum), now.Mono, end, limit); {
-	case full:
-		return signing.Refusal{Status: http.StatusServiceUnavailable, Reason: "MaxRemembered signatures are remembered"}
-	case !fresh:
-		return refuse(signing.CodeReplayed, "the signature was used before")
-	}
-	return nil
+	return v.guard.Use(sha256.Sum256(c.sum), v.now(), c.at.Add(v.window()), limit)
 }
 
 func (v *Verifier) now() clock.Instant {

@@ -53,7 +53,7 @@ func code(err error) string {
 }
 
 // What an attacker may do to a request that was signed. All but the first must be refused.
-func TestAttacks(t *testing.T) {
+func TestHmac_Attacks(t *testing.T) {
 	set := func(name string, values ...string) func(*http.Request) {
 		return func(r *http.Request) { r.Header[http.CanonicalHeaderKey(name)] = values }
 	}
@@ -208,6 +208,56 @@ func TestReplay(t *testing.T) {
 	capital.Header.Set("X-HMAC", strings.ToUpper(capital.Header.Get("X-HMAC")))
 	if _, err := v.Verify(capital); code(err) != "replayed" {
 		t.Errorf("in capitals: %v, want replayed", err)
+	}
+}
+
+// slowBody lets time pass while it is read: an attacker may send the last byte when he likes.
+type slowBody struct {
+	io.Reader
+	pass func()
+}
+
+func (b slowBody) Read(p []byte) (int, error) {
+	b.pass()
+	return b.Reader.Read(p)
+}
+
+// A copy whose body ends after its date has left the window, and the memory, is not taken.
+func TestHmac_ReplayByASlowBody(t *testing.T) {
+	clk := clock.NewFake(start)
+	v, s := testVerifier(clk), testSigner(clk)
+	r := signed(t, s, "POST", "/", "x")
+	c := r.Clone(t.Context())
+	if _, err := v.Verify(r); err != nil {
+		t.Fatal(err)
+	}
+	c.Body = io.NopCloser(slowBody{strings.NewReader("x"), func() {
+		clk.Advance(10 * time.Minute)
+		if _, err := v.Verify(signed(t, s, "GET", "/", "")); err != nil {
+			t.Error(err)
+		}
+	}})
+	if _, err := v.Verify(c); code(err) != "time" {
+		t.Errorf("%v, want time", err)
+	}
+}
+
+// A clock that is set back makes dates good again: what was taken is remembered for as long.
+func TestHmac_ReplayAfterTheClockIsSetBack(t *testing.T) {
+	for _, back := range []time.Duration{10 * time.Second, time.Hour} {
+		clk := clock.NewFake(start)
+		v, s := testVerifier(clk), testSigner(clk)
+		r := signed(t, s, "POST", "/", "x")
+		c := r.Clone(t.Context())
+		c.Body = io.NopCloser(strings.NewReader("x"))
+		if _, err := v.Verify(r); err != nil {
+			t.Fatal(err)
+		}
+		clk.StepWall(-back)
+		clk.Advance(back + 5*time.Minute)
+		if _, err := v.Verify(c); code(err) != "replayed" {
+			t.Errorf("%v back: %v, want replayed", back, err)
+		}
 	}
 }
 

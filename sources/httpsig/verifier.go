@@ -41,13 +41,14 @@ type Verifier struct {
 	// Scheme is what @scheme and @target-uri say, and tells the default port: https, where a proxy ends TLS. Empty means by the connection.
 	Scheme string
 	// Window is how far created may be from the Clock, into the past and into the future. Zero means DefaultWindow, 5 minutes; negative
-	// is an error. A signature without created is refused, and so is one that is past its expires.
+	// is an error. A signature without created is refused, and so is one that is past its expires. When the Clock is set back, requests
+	// that had left the Window before come into it again, and may be replayed.
 	Window time.Duration
 	// MaxBody is how many bytes of a body are read and held, for its Content-Digest; a longer one is refused with 413. Zero
 	// means DefaultMaxBody, 10 MiB; negative is an error.
 	MaxBody int64
-	// MaxRemembered is how many requests are remembered so that none is taken twice, at about 120 bytes each, each until its created
-	// leaves the Window: by key id and nonce, or by all that is signed where there is no nonce. Only what a key signed is remembered. When all
+	// MaxRemembered is how many requests are remembered so that none is taken twice, at about 150 bytes each, each until its created
+	// leaves the Window or it expires: by key id and nonce, or by all that is signed where there is no nonce. Only what a key signed is remembered. When all
 	// places are taken requests are refused with 503, and not forgotten. Zero means DefaultRemembered, 100,000; negative is an
 	// error. Responses are not remembered.
 	MaxRemembered int
@@ -333,16 +334,11 @@ func (v *Verifier) remember(g *good) error {
 	if limit == 0 {
 		limit = DefaultRemembered
 	}
-	now := v.now()
-	// A nanosecond more, since the window includes its end. By the monotonic clock: a step of the wall clock forgets nothing.
-	end := now.Mono + g.Created.Add(v.window()).Sub(now.Wall) + 1
-	switch fresh, full := v.guard.Use(g.once, now.Mono, end, limit); {
-	case full:
-		return signing.Refusal{Status: http.StatusServiceUnavailable, Reason: "MaxRemembered requests are remembered"}
-	case !fresh:
-		return signing.Refusal{Status: http.StatusUnauthorized, Code: signing.CodeReplayed, Reason: "the signature, or its nonce, was used before"}
+	end := g.Created.Add(v.window())
+	if last := g.Expires.Add(-1); !g.Expires.IsZero() && last.Before(end) { // at Expires it is no good any more
+		end = last
 	}
-	return nil
+	return v.guard.Use(g.once, v.now(), end, limit)
 }
 
 func (v *Verifier) now() clock.Instant {

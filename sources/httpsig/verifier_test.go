@@ -68,7 +68,7 @@ func edit(name string, pairs ...string) func(*http.Request) {
 }
 
 // What an attacker may do to a request that was signed.
-func TestAttacks(t *testing.T) {
+func TestHttpsig_Attacks(t *testing.T) {
 	target := func(text string) func(*http.Request) {
 		return func(r *http.Request) {
 			u, err := url.ParseRequestURI(text)
@@ -184,7 +184,7 @@ func manyComponents() string {
 }
 
 // A body that was added to a request without one is not covered, so it is refused; also one that says it has no length.
-func TestBodyAdded(t *testing.T) {
+func TestHttpsig_BodyAdded(t *testing.T) {
 	for _, length := range []int64{5, -1, 0} {
 		s, v := testSigner(t, Ed25519, clock.NewFake(start))
 		v.Scheme = "https"
@@ -197,7 +197,7 @@ func TestBodyAdded(t *testing.T) {
 }
 
 // A key serves its own algorithm: what the message says selects nothing.
-func TestAlgorithmIsBoundToTheKey(t *testing.T) {
+func TestHttpsig_AlgorithmIsBoundToTheKey(t *testing.T) {
 	algorithms := []Algorithm{RSAPSSSHA512, RSAv15SHA256, HMACSHA256, ECDSAP256SHA256, ECDSAP384SHA384, Ed25519}
 	for _, signs := range algorithms {
 		for _, verifies := range algorithms {
@@ -349,7 +349,7 @@ func TestReplay(t *testing.T) {
 }
 
 // An ECDSA signature can be changed into another good one by everybody: r, n-s. That is a replay all the same, also without a nonce.
-func TestReplayOfATwin(t *testing.T) {
+func TestHttpsig_ReplayOfATwin(t *testing.T) {
 	for _, nonce := range []string{"", "n-1"} {
 		s, v := testSigner(t, ECDSAP256SHA256, clock.NewFake(start))
 		s.Nonce, v.Scheme = func() string { return nonce }, "https"
@@ -389,6 +389,58 @@ func TestReplayByTheOtherSignature(t *testing.T) {
 		r.Header = h
 		if got := replay(t, v, r, ""); got != "replayed" {
 			t.Errorf("one of two signatures alone: %s, want replayed", got)
+		}
+	}
+}
+
+// slowBody lets time pass while it is read: an attacker may send the last byte when he likes.
+type slowBody struct {
+	io.Reader
+	pass func()
+}
+
+func (b slowBody) Read(p []byte) (int, error) {
+	b.pass()
+	return b.Reader.Read(p)
+}
+
+// A copy whose body ends after its signature has, and is forgotten, is not taken.
+func TestHttpsig_ReplayByASlowBody(t *testing.T) {
+	for _, life := range []time.Duration{-1, time.Minute} {
+		clk := clock.NewFake(start)
+		s, v := testSigner(t, Ed25519, clk)
+		v.Scheme, s.Life = "https", life
+		r := signed(t, s, "POST", "/", "x")
+		c := r.Clone(t.Context())
+		if got := replay(t, v, r, "x"); got != "taken" {
+			t.Fatal(got)
+		}
+		c.Body = io.NopCloser(slowBody{strings.NewReader("x"), func() {
+			clk.Advance(10 * time.Minute)
+			if _, err := v.VerifyRequest(signed(t, s, "GET", "/", "")); err != nil {
+				t.Error(err)
+			}
+		}})
+		if _, err := v.VerifyRequest(c); code(err) != "time" {
+			t.Errorf("life %v: %v, want time", life, err)
+		}
+	}
+}
+
+// A clock that is set back makes times good again: what was taken is remembered for as long.
+func TestHttpsig_ReplayAfterTheClockIsSetBack(t *testing.T) {
+	for _, back := range []time.Duration{10 * time.Second, time.Hour} {
+		clk := clock.NewFake(start)
+		s, v := testSigner(t, Ed25519, clk)
+		v.Scheme, s.Life = "https", -1
+		r := signed(t, s, "GET", "/", "")
+		if got := replay(t, v, r, ""); got != "taken" {
+			t.Fatal(got)
+		}
+		clk.StepWall(-back)
+		clk.Advance(back + 5*time.Minute)
+		if got := replay(t, v, r, ""); got != "replayed" {
+			t.Errorf("%v back: %s, want replayed", back, got)
 		}
 	}
 }

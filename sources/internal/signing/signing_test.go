@@ -1,36 +1,71 @@
 package signing
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-f29168f7/renew/clock"
 )
 
 // What is used is remembered until its own end, whatever the order in which it came.
 func TestGuard(t *testing.T) {
 	var g Guard
+	at := func(d time.Duration) clock.Instant { return clock.Instant{Wall: time.Unix(0, int64(d)), Mono: d} }
+	use := func(id byte, now, end time.Duration) string {
+		err := g.Use(Sum{id}, at(now), at(end).Wall, 5)
+		if r, ok := errors.AsType[Refusal](err); ok {
+			return r.Code + strings.TrimPrefix(strconv.Itoa(r.Status), "401")
+		}
+		return fmt.Sprint(err)
+	}
 	for i, end := range []time.Duration{50, 10, 30, 20, 40} {
-		if fresh, full := g.Use(Sum{byte(i)}, 0, end, 5); !fresh || full {
-			t.Fatalf("entry %d: fresh %t, full %t", i, fresh, full)
+		if got := use(byte(i), 0, end); got != "<nil>" {
+			t.Fatalf("entry %d: %s", i, got)
 		}
 	}
 	for _, st := range []struct {
-		now         time.Duration
-		id          byte
-		fresh, full bool
-		left        int
+		now  time.Duration
+		id   byte
+		end  time.Duration
+		want string
+		left int
 	}{
-		{9, 9, false, true, 5},
-		{9, 1, false, false, 5}, // known, though all places are taken
-		{10, 9, true, false, 5},
-		{29, 2, false, false, 4},
-		{30, 2, true, false, 4},
-		{49, 0, false, false, 3},
-		{1000, 0, true, false, 1},
+		{10, 9, 500, "503", 5},
+		{10, 1, 500, "replayed", 5}, // known, though all places are taken
+		{11, 9, 500, "<nil>", 5},
+		{10, 1, 10, "time", 5}, // forgotten by a later reading of the clock
+		{30, 2, 500, "replayed", 4},
+		{31, 2, 500, "<nil>", 4},
+		{50, 0, 500, "replayed", 3},
+		{1000, 0, 999, "time", 0},
+		{1000, 0, 1000, "<nil>", 1},
 	} {
-		fresh, full := g.Use(Sum{st.id}, st.now, 500, 5)
-		if fresh != st.fresh || full != st.full || len(g.used) != st.left || len(g.ends) != st.left {
-			t.Errorf("at %d, %d: fresh %t, full %t, %d and %d entries; want %+v", st.now, st.id, fresh, full, len(g.used), len(g.ends), st)
+		got := use(st.id, st.now, st.end)
+		if got != st.want || len(g.used) != st.left || len(g.ends) != st.left {
+			t.Errorf("at %d, %d: %s, %d and %d entries; want %+v", st.now, st.id, got, len(g.used), len(g.ends), st)
+		}
+	}
+}
+
+// Neither clock alone makes the Guard forget.
+func TestGuardHasTwoClocks(t *testing.T) {
+	base := time.Unix(1000, 0)
+	for _, st := range []struct {
+		wall, mono time.Duration
+		forgotten  bool
+	}{{10, 10, false}, {11, 10, false}, {10, 11, false}, {11, 11, true}, {-100, 11, false}, {100, 5, false}} {
+		var g Guard
+		if err := g.Use(Sum{1}, clock.Instant{Wall: base}, base.Add(10), 9); err != nil {
+			t.Fatal(err)
+		}
+		err := g.Use(Sum{1}, clock.Instant{Wall: base.Add(st.wall), Mono: st.mono}, base.Add(500), 9)
+		if (err == nil) != st.forgotten {
+			t.Errorf("%+v: %v", st, err)
 		}
 	}
 }
