@@ -54,15 +54,16 @@ func FuzzBase(f *testing.F) {
 	f.Add("x;bs", "OPTIONS", "[::1]:80", "*", "a=%0A", " v\n")
 	f.Add("@target-uri", "GET\n", "a\nb", "", "\n", "\x00")
 	f.Fuzz(func(t *testing.T, text, method, host, path, query, field string) {
-		c, err := parseComponent(text)
+		all, err := parseComponents([]string{text})
 		if err != nil {
 			return
 		}
+		c := all[0]
 		item, err := httpsfv.UnmarshalItem([]string{c.id})
 		if err != nil {
 			t.Fatalf("%q is written as %q: %v", text, c.id, err)
 		}
-		if again, err := componentOf(item); err != nil || again.id != c.id || again.same != c.same {
+		if again, err := componentOf(item); err != nil || again.id != c.id || again.identity != c.identity {
 			t.Fatalf("%q is written as %q, and that as %q: %v", text, c.id, again.id, err)
 		}
 		r := httptest.NewRequest("GET", "/", nil)
@@ -74,10 +75,9 @@ func FuzzBase(f *testing.F) {
 		}
 		r.URL.RawQuery = query
 		if c.name[0] != '@' {
-			r.Header[c.name] = []string{field, field}
+			r.Header[c.field] = []string{field, field}
 		}
-		list := httpsfv.InnerList{Items: []httpsfv.Item{c.item}, Params: httpsfv.NewParams()}
-		got, _, err := base(received(r, "https"), list)
+		got, _, err := base(received(r, "https"), all, httpsfv.NewParams())
 		if err != nil {
 			return
 		}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dunglas/httpsfv"
+
 	"github.com/seed-f29168f7/renew/sources/internal/signing"
 )
 
@@ -23,6 +25,10 @@ type message struct {
 	target         string // the request target, where it is known as it was sent
 	client         bool   // net/http will write Host and Content-Length, whatever header says
 	length         string // that Content-Length, or empty when there is none
+
+	// What was parsed already: a signature of a stranger may cover 64 parts of one long text.
+	dictionaries map[string]*httpsfv.Dictionary // by field; nil for one that is none
+	form         map[string][]string            // the values of the query by name, both encoded as section 2.2.8 says
 }
 
 // sent returns a request of a client. Go writes Host and Content-Length itself.
@@ -63,23 +69,17 @@ func answered(resp *http.Response) *message {
 	return m
 }
 
-// field returns the values of a header field, in order (section 2.1), without the white space around them.
-func (m *message) field(name string) ([]string, error) {
-	var values []string
-	spellings := 0
-	for key, v := range m.header {
-		if strings.EqualFold(key, name) && len(v) > 0 {
-			values = v
-			spellings++
-		}
-	}
+// values returns the values of a header field, in order (section 2.1), without the white space around them. field is its name
+// as net/http has it.
+func (m *message) values(field string) ([]string, error) {
+	values := m.header[field]
 	switch {
-	case spellings > 1:
-		return nil, errors.New("the message has a covered field in two spellings, which have no order")
+	case m.client && m.respelled(field):
+		return nil, errors.New("the request has a covered field in another spelling, which net/http sends too: use Header.Set")
 	case m.status != 0:
-	case name == "host":
+	case field == "Host":
 		values = []string{m.host}
-	case name == "content-length" && m.client:
+	case field == "Content-Length" && m.client:
 		values = nil
 		if m.length != "" {
 			values = []string{m.length}
@@ -95,6 +95,46 @@ func (m *message) field(name string) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// respelled reports whether a header that the caller made has a field by another spelling of its name.
+func (m *message) respelled(field string) bool {
+	for key, v := range m.header {
+		if key != field && len(v) > 0 && strings.EqualFold(key, field) {
+			return true
+		}
+	}
+	return false
+}
+
+// member is section 2.1.2: the member of a dictionary.
+func (m *message) member(field, key string) (string, error) {
+	dict, parsed := m.dictionaries[field]
+	if !parsed {
+		values, err := m.values(field)
+		if err != nil {
+			return "", err
+		}
+		if dict, err = httpsfv.UnmarshalDictionary(values); err != nil {
+			dict = nil
+		}
+		if m.dictionaries == nil {
+			m.dictionaries = make(map[string]*httpsfv.Dictionary)
+		}
+		m.dictionaries[field] = dict
+	}
+	if dict == nil {
+		return "", errors.New("a covered field is not a dictionary")
+	}
+	member, ok := dict.Get(key)
+	if !ok {
+		return "", errors.New("a covered dictionary does not have the key")
+	}
+	text, err := httpsfv.Marshal(member)
+	if err != nil {
+		return "", errors.New("a covered dictionary cannot be written")
+	}
+	return text, nil
 }
 
 // fieldText reports whether s can stand in a signature base, which is ASCII of one line a component.
@@ -161,10 +201,13 @@ func (m *message) derived(name string) (string, error) {
 	case "@query":
 		return m.query()
 	case "@request-target":
-		if m.target != "" && fieldText(m.target) {
-			return m.target, nil
+		switch {
+		case m.target == "":
+			return m.origin()
+		case !fieldText(m.target):
+			return "", errors.New("the request target has something else than ASCII")
 		}
-		return m.origin()
+		return m.target, nil
 	case "@target-uri":
 		authority, err := m.authority()
 		if err != nil {
@@ -178,30 +221,26 @@ func (m *message) derived(name string) (string, error) {
 
 // parameter is section 2.2.8: one parameter of the query, by its encoded name.
 func (m *message) parameter(name string) (string, error) {
-	var value string
-	found := 0
-	for piece := range strings.SplitSeq(m.url.RawQuery, "&") {
-		if piece == "" {
-			continue
+	if m.form == nil {
+		form := make(map[string][]string)
+		for piece := range strings.SplitSeq(m.url.RawQuery, "&") {
+			k, v, _ := strings.Cut(piece, "=")
+			k, kerr := encodeAgain(k)
+			v, verr := encodeAgain(v)
+			if kerr != nil || verr != nil {
+				return "", errors.New("the query has a % that escapes nothing")
+			}
+			if piece != "" {
+				form[k] = append(form[k], v)
+			}
 		}
-		k, v, _ := strings.Cut(piece, "=")
-		k, err := encodeAgain(k)
-		if err != nil {
-			return "", err
-		}
-		if k != name {
-			continue
-		}
-		if value, err = encodeAgain(v); err != nil {
-			return "", err
-		}
-		found++
+		m.form = form
 	}
-	switch found {
-	case 1:
-		return value, nil
+	switch values := m.form[name]; len(values) {
 	case 0:
 		return "", errors.New("the query does not have a covered parameter")
+	case 1:
+		return values[0], nil
 	}
 	return "", errors.New("the query has a covered parameter more than once: cover @query")
 }
@@ -209,8 +248,8 @@ func (m *message) parameter(name string) (string, error) {
 // encodeAgain decodes a piece of a form and encodes it as section 2.2.8 says.
 func encodeAgain(s string) (string, error) {
 	text, err := url.QueryUnescape(s)
-	if err != nil { // its text has the query
-		return "", errors.New("the query has a % that escapes nothing")
+	if err != nil {
+		return "", err
 	}
 	const hex = "0123456789ABCDEF"
 	out := make([]byte, 0, len(text))

@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/dunglas/httpsfv"
@@ -66,6 +68,7 @@ type Signer struct {
 	Clock clock.Clock
 
 	retry signing.Retry
+	ready atomic.Pointer[[]component] // Components, once Validate has found no fault
 }
 
 // Signer implements what its methods are for.
@@ -99,7 +102,7 @@ func (s *Signer) Validate() error {
 		return wrong("Budget", err.Error())
 	}
 	if s.Components != nil {
-		if _, err := listOf(s.Components); err != nil {
+		if _, err := parseComponents(s.Components); err != nil {
 			return wrong("Components", "cannot be covered: "+err.Error())
 		}
 	}
@@ -136,20 +139,6 @@ func isLabel(s string) bool {
 	return err == nil
 }
 
-// listOf returns the inner list of components that are written as in a configuration.
-func listOf(texts []string) (httpsfv.InnerList, error) {
-	list := httpsfv.InnerList{Params: httpsfv.NewParams()}
-	for _, text := range texts {
-		c, err := parseComponent(text)
-		if err != nil {
-			return list, err
-		}
-		list.Items = append(list.Items, c.item)
-	}
-	_, err := componentsOf(list)
-	return list, err
-}
-
 func (s *Signer) label() string {
 	if s.Label == "" {
 		return DefaultLabel
@@ -173,7 +162,8 @@ func (s *Signer) algorithm() Algorithm {
 // *renew.ConfigError, or a *renew.IssueError: Invalid for a request that cannot be signed, Transient where the key or a
 // function of the Signer failed.
 func (s *Signer) Authenticate(req *http.Request) (renew.Credential, error) {
-	if err := s.Validate(); err != nil {
+	components, err := s.components()
+	if err != nil {
 		return nil, err
 	}
 	if req.URL == nil {
@@ -182,12 +172,13 @@ func (s *Signer) Authenticate(req *http.Request) (renew.Credential, error) {
 	if req.Header == nil {
 		req.Header = make(http.Header, 3)
 	}
-	list, err := s.list(req)
-	if err != nil {
+	if components == nil {
+		components = defaults(signing.HasBody(req), req.Header)
+	}
+	if err := s.digest(req, components); err != nil {
 		return nil, unsignable(err)
 	}
-	s.addParams(list.Params)
-	text, params, err := base(sent(req), list)
+	text, list, err := base(sent(req), components, s.params())
 	if err != nil {
 		return nil, unsignable(err)
 	}
@@ -195,9 +186,38 @@ func (s *Signer) Authenticate(req *http.Request) (renew.Credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	set(req.Header, "Signature-Input", s.label()+"="+params)
+	set(req.Header, "Signature-Input", s.label()+"="+list)
 	set(req.Header, "Signature", s.label()+"=:"+base64.StdEncoding.EncodeToString(signature)+":")
 	return nil, nil
+}
+
+// components returns the configured ones, which are validated and parsed once; nil where there are none.
+func (s *Signer) components() ([]component, error) {
+	if s != nil {
+		if c := s.ready.Load(); c != nil {
+			return *c, nil
+		}
+	}
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	var c []component
+	if s.Components != nil {
+		c, _ = parseComponents(s.Components) // Validate has seen it succeed
+	}
+	s.ready.Store(&c)
+	return c, nil
+}
+
+// defaults returns what is covered of a request where the configuration does not say.
+func defaults(body bool, h http.Header) []component {
+	switch {
+	case !body:
+		return requestComponents[:4]
+	case len(h["Content-Type"]) == 0:
+		return requestComponents[:5]
+	}
+	return requestComponents
 }
 
 // set sets a header with a value of its own, and takes the same name in other letters off: net/http would send both.
@@ -210,41 +230,26 @@ func set(h http.Header, name, value string) {
 	h[name] = []string{value}
 }
 
-// list returns what the signature of req covers, and sets Content-Digest where it does.
-func (s *Signer) list(req *http.Request) (httpsfv.InnerList, error) {
-	texts := s.Components
-	if texts == nil {
-		texts = []string{"@method", "@authority", "@path", "@query"}
-		if signing.HasBody(req) {
-			texts = append(texts, "content-digest")
-			if req.Header.Get("Content-Type") != "" {
-				texts = append(texts, "content-type")
-			}
-		}
+// digest sets Content-Digest where it is covered.
+func (s *Signer) digest(req *http.Request, components []component) error {
+	if !slices.ContainsFunc(components, func(c component) bool { return c.name == "content-digest" }) {
+		return nil
 	}
-	list, err := listOf(texts)
-	if err != nil {
-		return list, err
+	algorithm := s.Digest
+	if algorithm == "" {
+		algorithm = SHA256
 	}
-	for _, item := range list.Items {
-		if item.Value == "content-digest" {
-			algorithm := s.Digest
-			if algorithm == "" {
-				algorithm = SHA256
-			}
-			h := algorithm.new()
-			if err := signing.ReadBody(req, h); err != nil {
-				return list, err
-			}
-			set(req.Header, "Content-Digest", algorithm.field(h))
-			break
-		}
+	h := algorithm.new()
+	if err := signing.ReadBody(req, h); err != nil {
+		return err
 	}
-	return list, nil
+	set(req.Header, "Content-Digest", algorithm.field(h))
+	return nil
 }
 
-// addParams adds the parameters of section 2.3.
-func (s *Signer) addParams(params *httpsfv.Params) {
+// params returns the parameters of section 2.3.
+func (s *Signer) params() *httpsfv.Params {
+	params := httpsfv.NewParams()
 	created := s.retry.Wall(s.now()).Unix()
 	params.Add("created", created)
 	switch {
@@ -265,6 +270,7 @@ func (s *Signer) addParams(params *httpsfv.Params) {
 	if s.Tag != "" {
 		params.Add("tag", s.Tag)
 	}
+	return params
 }
 
 func (s *Signer) sign(ctx context.Context, base []byte) ([]byte, error) {

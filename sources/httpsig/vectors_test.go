@@ -224,7 +224,11 @@ func TestVectors(t *testing.T) {
 			}
 			member, _ := dict.Get(c.Label)
 			list := member.(httpsfv.InnerList)
-			text, params, err := base(m.message(t), list)
+			covered, err := componentsOf(list.Items)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, params, err := base(m.message(t), covered, list.Params)
 			if err != nil || string(text) != c.SignatureBase || c.Label+"="+params != c.SignatureInput {
 				t.Errorf("signature base\n%s\nwant\n%s\n(parameters %s, %v)", text, c.SignatureBase, params, err)
 			}
@@ -307,7 +311,12 @@ func TestVectorsMustRefuse(t *testing.T) {
 			t.Fatal(err)
 		}
 		member, _ := dict.Get("sig")
-		if _, _, err := base(m.message(t), member.(httpsfv.InnerList)); err == nil || err.Error() != reason {
+		list := member.(httpsfv.InnerList)
+		covered, err := componentsOf(list.Items)
+		if err == nil {
+			_, _, err = base(m.message(t), covered, list.Params)
+		}
+		if err == nil || err.Error() != reason {
 			t.Errorf("%s: %v, want %s", c.Why, err, reason)
 		}
 		// And as a message that arrives. Its key is one that a verifier would not refuse.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-f29168f7/renew"
@@ -59,6 +60,7 @@ type Verifier struct {
 	Clock clock.Clock
 
 	guard signing.Guard
+	ready atomic.Pointer[[]component] // Required, once Validate has found no fault
 }
 
 // Verified is what a good signature says.
@@ -116,29 +118,41 @@ func (v *Verifier) Validate() error {
 			return wrong("Keys", "has a zero VerifyKey: make it with NewVerifyKey or NewVerifySecret")
 		}
 	}
-	if _, err := listOf(v.Required); err != nil {
+	if _, err := parseComponents(v.Required); err != nil {
 		return wrong("Required", "cannot be covered: "+err.Error())
 	}
 	return nil
+}
+
+// required returns Required, which is parsed once when all else is validated; nil where it is nil.
+func (v *Verifier) required() ([]component, error) {
+	if v != nil {
+		if c := v.ready.Load(); c != nil {
+			return *c, nil
+		}
+	}
+	if err := v.Validate(); err != nil {
+		return nil, err
+	}
+	var c []component
+	if v.Required != nil {
+		c, _ = parseComponents(v.Required) // Validate has seen it succeed
+	}
+	v.ready.Store(&c)
+	return c, nil
 }
 
 // VerifyRequest judges a request as a server received it. Where its signature covers content-digest it reads the body, up to
 // MaxBody, and leaves r with one that can be read from its start. A good request is taken once. It blocks as long as the body takes to
 // arrive, and KeyFunc. Errors are a *VerifyError, or a *renew.ConfigError.
 func (v *Verifier) VerifyRequest(r *http.Request) (*Verified, error) {
-	if err := v.Validate(); err != nil {
+	required, err := v.required()
+	if err != nil {
 		return nil, err
 	}
 	body := &entity{body: &r.Body, length: r.ContentLength, fields: r.Header.Values("Content-Digest")}
-	required := v.Required
 	if required == nil {
-		required = []string{"@method", "@authority", "@path", "@query"}
-		if body.present() {
-			required = append(required, "content-digest")
-			if len(r.Header.Values("Content-Type")) > 0 {
-				required = append(required, "content-type")
-			}
-		}
+		required = defaults(body.present(), r.Header)
 	}
 	got, err := v.judge(r.Context(), received(r, v.Scheme), required, body)
 	// All of them: else one that was judged second could be sent again alone.
@@ -158,7 +172,8 @@ func (v *Verifier) VerifyRequest(r *http.Request) (*Verified, error) {
 // be judged by its Content-Digest: set Accept-Encoding or http.Transport.DisableCompression. Responses are not remembered: to tie one to
 // its request, require components of it ("@path;req") and a nonce of it.
 func (v *Verifier) VerifyResponse(resp *http.Response) (*Verified, error) {
-	if err := v.Validate(); err != nil {
+	required, err := v.required()
+	if err != nil {
 		return nil, err
 	}
 	ctx := context.Background()
@@ -166,11 +181,10 @@ func (v *Verifier) VerifyResponse(resp *http.Response) (*Verified, error) {
 		ctx = resp.Request.Context()
 	}
 	body := &entity{body: &resp.Body, length: resp.ContentLength, fields: resp.Header.Values("Content-Digest"), changed: resp.Uncompressed}
-	required := v.Required
 	if required == nil {
-		required = []string{"@status"}
+		required = responseComponents[:1]
 		if body.present() {
-			required = append(required, "content-digest")
+			required = responseComponents
 		}
 	}
 	got, err := v.judge(ctx, answered(resp), required, body)
@@ -199,7 +213,7 @@ type good struct {
 }
 
 // judge returns the good signatures among those that Label and Tag select. There is at least one, or the error of the first.
-func (v *Verifier) judge(ctx context.Context, m *message, required []string, body *entity) (all []*good, err error) {
+func (v *Verifier) judge(ctx context.Context, m *message, required []component, body *entity) (all []*good, err error) {
 	claims, err := claimsOf(m.header, v.Label, v.Tag)
 	if err != nil {
 		return nil, refuse(err.Error())
@@ -219,11 +233,11 @@ func (v *Verifier) judge(ctx context.Context, m *message, required []string, bod
 	return all, nil
 }
 
-func (v *Verifier) judgeOne(ctx context.Context, m *message, c claim, required []string, body *entity) (*good, error) {
+func (v *Verifier) judgeOne(ctx context.Context, m *message, c claim, required []component, body *entity) (*good, error) {
 	if err := v.judgeTime(c, v.now().Wall); err != nil {
 		return nil, err
 	}
-	covered, err := componentsOf(c.list)
+	covered, err := componentsOf(c.list.Items)
 	if err != nil {
 		return nil, refuse(err.Error())
 	}
@@ -234,7 +248,7 @@ func (v *Verifier) judgeOne(ctx context.Context, m *message, c claim, required [
 	if err != nil {
 		return nil, err
 	}
-	text, _, err := base(m, c.list)
+	text, _, err := base(m, covered, c.list.Params)
 	if err != nil {
 		return nil, refuse(err.Error())
 	}
@@ -247,7 +261,7 @@ func (v *Verifier) judgeOne(ctx context.Context, m *message, c claim, required [
 	}
 	for _, component := range covered {
 		got.Components = append(got.Components, component.id)
-		if component.name == "content-digest" && !component.bool("req") {
+		if component.name == "content-digest" && !component.req {
 			if err := body.check(v.maxBody()); err != nil {
 				return nil, err
 			}
@@ -303,26 +317,20 @@ func (v *Verifier) key(ctx context.Context, c claim) (VerifyKey, error) {
 	return key, nil
 }
 
-// implied are the components that another one has in it.
-var implied = map[string][]string{
-	`"@scheme"`:    {`"@target-uri"`},
-	`"@authority"`: {`"@target-uri"`},
-	`"@path"`:      {`"@target-uri"`},
-	`"@query"`:     {`"@target-uri"`},
-}
+// inTarget are the components that @target-uri has in it.
+var inTarget = []string{"@scheme", "@authority", "@path", "@query"}
 
 // covers says what of required is not among covered.
-func covers(covered []component, required []string) error {
-	has := func(same string) bool {
-		return slices.ContainsFunc(covered, func(c component) bool { return c.same == same })
+func covers(covered, required []component) error {
+	has := func(i identity) bool {
+		return slices.ContainsFunc(covered, func(c component) bool { return c.identity == i })
 	}
-	for _, text := range required {
-		want, err := parseComponent(text)
-		if err != nil {
-			return err
+	for _, want := range required {
+		if target := (identity{name: "@target-uri", req: want.req}); slices.Contains(inTarget, want.name) && has(target) {
+			continue
 		}
-		if !has(want.same) && !slices.ContainsFunc(implied[want.same], has) {
-			return errors.New("the signature does not cover " + text)
+		if !has(want.identity) {
+			return errors.New("the signature does not cover " + want.id)
 		}
 	}
 	return nil

@@ -23,6 +23,8 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/dunglas/httpsfv"
+
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/clock"
 	"github.com/seed-f29168f7/renew/sources/internal/leaktest"
@@ -217,14 +219,11 @@ func TestHttpsig_AlgorithmIsBoundToTheKey(t *testing.T) {
 		s, v := testSigner(t, RSAPSSSHA512, clock.NewFake(start))
 		v.Required = []string{}
 		r := httptest.NewRequest("GET", "/", nil)
-		list, err := listOf([]string{"@method"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		list.Params.Add("created", start.Unix())
-		list.Params.Add("keyid", "k1")
-		list.Params.Add("alg", string(says))
-		text, params, err := base(received(r, ""), list)
+		params := httpsfv.NewParams()
+		params.Add("created", start.Unix())
+		params.Add("keyid", "k1")
+		params.Add("alg", string(says))
+		text, list, err := base(received(r, ""), known("@method"), params)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +231,7 @@ func TestHttpsig_AlgorithmIsBoundToTheKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Header.Set("Signature-Input", "sig1="+params)
+		r.Header.Set("Signature-Input", "sig1="+list)
 		r.Header.Set("Signature", "sig1=:"+base64.StdEncoding.EncodeToString(sum)+":")
 		if _, err := v.VerifyRequest(r); code(err) != want {
 			t.Errorf("alg=%s: %v, want %s", says, err, want)
@@ -600,17 +599,18 @@ func TestResponse(t *testing.T) {
 		return &http.Response{StatusCode: 201, Request: req, Header: http.Header{"Content-Digest": {ContentDigest(SHA256, []byte("made"))}}, Body: io.NopCloser(strings.NewReader("made"))}
 	}
 	sign := func(resp *http.Response, components ...string) {
-		list, err := listOf(components)
+		covered, err := parseComponents(components)
 		if err != nil {
 			t.Fatal(err)
 		}
-		list.Params.Add("created", start.Unix())
-		list.Params.Add("keyid", "k1")
-		text, params, err := base(answered(resp), list)
+		params := httpsfv.NewParams()
+		params.Add("created", start.Unix())
+		params.Add("keyid", "k1")
+		text, list, err := base(answered(resp), covered, params)
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp.Header.Set("Signature-Input", "sig1="+params)
+		resp.Header.Set("Signature-Input", "sig1="+list)
 		resp.Header.Set("Signature", "sig1=:"+base64.StdEncoding.EncodeToString(mac(secret, text))+":")
 	}
 	tied := []string{"@status", "content-digest", "@method;req", "@path;req", "x-nonce;req"}
@@ -760,5 +760,45 @@ func TestServer(t *testing.T) {
 	}
 	if _, ok := FromContext(t.Context()); ok {
 		t.Error("a context without a signature has one")
+	}
+}
+
+// A signature of a stranger may cover 64 parts of one long field or query: each is parsed once, so that a request costs about as
+// much as it is long. Counted in allocations, which a busy machine does not change.
+func TestHttpsig_CostOfAStranger(t *testing.T) {
+	for _, kind := range []string{"member", "parameter"} {
+		cost := func(components int) float64 {
+			_, v := testSigner(t, HMACSHA256, clock.NewFake(start))
+			v.Required = []string{}
+			r := httptest.NewRequest("GET", "/", nil)
+			var covered, values strings.Builder
+			for i := range components {
+				if kind == "member" {
+					fmt.Fprintf(&covered, ` "x-d";key="k%d"`, i)
+					fmt.Fprintf(&values, "k%d=1, ", i)
+				} else {
+					fmt.Fprintf(&covered, ` "@query-param";name="k%d"`, i)
+					fmt.Fprintf(&values, "k%d=1&", i)
+				}
+			}
+			if kind == "member" {
+				r.Header.Set("X-D", values.String()+strings.Repeat("a=1,", 5000)+"z")
+			} else {
+				r.URL.RawQuery = values.String() + strings.Repeat("a=%20&", 5000)
+			}
+			for i := range maxClaims {
+				r.Header.Add("Signature-Input", fmt.Sprintf(`s%d=(%s);created=%d;keyid="k1"`, i, covered.String()[1:], start.Unix()))
+				r.Header.Add("Signature", fmt.Sprintf("s%d=:AAAA:", i))
+			}
+			return testing.AllocsPerRun(1, func() {
+				_, err := v.VerifyRequest(r)
+				if e, ok := errors.AsType[*VerifyError](err); !ok || e.Reason != "the key did not make the signature" {
+					t.Fatalf("%s: %v", kind, err)
+				}
+			})
+		}
+		if one, many := cost(1), cost(maxComponents); many > 2*one {
+			t.Errorf("%s: %.0f allocations for one component and %.0f for %d", kind, one, many, maxComponents)
+		}
 	}
 }
