@@ -41,7 +41,7 @@ func TakeBody(body io.ReadCloser, limit int64) ([]byte, io.ReadCloser, error) {
 	if body == nil || body == http.NoBody {
 		return nil, http.NoBody, nil
 	}
-	data, err := io.ReadAll(io.LimitReader(body, limit+1))
+	data, err := io.ReadAll(io.LimitReader(body, max(limit, limit+1))) // MaxInt64 has no next
 	if cerr := body.Close(); err == nil {
 		err = cerr
 	}

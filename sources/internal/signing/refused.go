@@ -4,13 +4,13 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/budget"
 	"github.com/seed-f29168f7/renew/clock"
+	"github.com/seed-f29168f7/renew/sources/internal/challenge"
 )
 
 // maxSkew is how far the server's Date may be from our clock before timestamps follow the server. Verifiers
@@ -66,21 +66,12 @@ const (
 	CodeSignature = "invalid_signature" // anything else
 )
 
-var codes = []string{CodeReplayed, CodeTime, CodeSignature}
-
-// Mendable reports whether a new signature with the same key may be taken: the challenges of that auth-scheme name no
-// reason, or one that a new nonce or time mends. A text that is not a code is not looked at.
+// Mendable reports whether a new signature with the same key may be taken: no challenge of that auth-scheme says that the signature is
+// wrong.
 func Mendable(h http.Header, scheme string) bool {
-	for _, text := range h.Values("WWW-Authenticate") {
-		name, rest, _ := strings.Cut(text, " ")
-		if !strings.EqualFold(name, scheme) {
-			continue
-		}
-		_, code, found := strings.Cut(rest, `error="`)
-		code, _, _ = strings.Cut(code, `"`)
-		if found && slices.Contains(codes, code) {
-			return code != CodeSignature
-		}
-	}
-	return true
+	all, _ := challenge.Parse(h.Values("WWW-Authenticate")) // what cannot be read says nothing
+	return !slices.ContainsFunc(all, func(c challenge.Challenge) bool {
+		code, _ := c.Params.Get("error")
+		return c.Is(scheme) && code == CodeSignature
+	})
 }

@@ -3,6 +3,8 @@ package signing
 import (
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -85,9 +87,23 @@ func TestR22_Mendable(t *testing.T) {
 		{[]string{`X error="time"`}, true},
 		{[]string{`X error="something else"`}, true},
 		{[]string{`X error="`}, true},
+		{[]string{`Basic realm="a", X realm="b", error="invalid_signature"`}, false},
+		{[]string{`X error=invalid_signature`}, false},
+		{[]string{`X realm="error=\"invalid_signature\""`}, true},
 	} {
 		if got := Mendable(http.Header{"Www-Authenticate": tt.fields}, "X"); got != tt.want {
 			t.Errorf("%q: %t, want %t", tt.fields, got, tt.want)
 		}
+	}
+}
+
+// A limit as large as there is means none.
+func TestTakeBodyWithoutLimit(t *testing.T) {
+	data, again, err := TakeBody(io.NopCloser(strings.NewReader("all of it")), math.MaxInt64)
+	if err != nil || string(data) != "all of it" {
+		t.Fatalf("%q, %v", data, err)
+	}
+	if text, err := io.ReadAll(again); err != nil || string(text) != "all of it" {
+		t.Errorf("again: %q, %v", text, err)
 	}
 }
