@@ -11,7 +11,7 @@ import (
 	"github.com/seed-f29168f7/renew/sources/internal/signing"
 )
 
-// version is the first line of the Canonical form: a MAC of it is a MAC of nothing else.
+// version is the first line of the Canonical form, which tells it from later ones.
 const version = "renew-hmac-1"
 
 func isToken(s string) bool { return header.IsToken(s) }

@@ -14,10 +14,11 @@
 //	partner-7               the value of KeyIDHeader
 //
 // The query is split at "&", decoded as a form and encoded again, as [net/url.Values.Encode] does, and as Python does by
-// urlencode(sorted(parse_qsl(query, keep_blank_values=True), key=lambda p: p[0])). Headers other than these are not
-// covered. testdata/canonical.py is the form in 30 lines of Python.
+// urlencode(sorted(parse_qsl(query, keep_blank_values=True), key=lambda p: p[0])). Headers other than these, Content-Type among them, and trailers are not
+// covered: anybody on the way can change them. testdata/canonical.py is the form in 30 lines of Python.
 //
 // [Plain] is the form of most tutorials and web hooks, for servers that exist: the HMAC of the body, or of what Signer.Message returns,
-// alone. It covers neither method, path nor time, so whoever sees a request can send it again, and elsewhere. For a standard
+// alone. It covers neither method, path nor time, so whoever sees a request can send it again, and elsewhere. Use no secret
+// for both forms: who can choose a body that Plain signs could choose the eight lines. For a standard
 // with the strength of Canonical see package httpsig.
 package hmac

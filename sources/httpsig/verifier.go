@@ -35,7 +35,12 @@ type Verifier struct {
 	// one with a body content-digest and, where it has one, content-type; for responses @status, and of one with a body
 	// content-digest. @target-uri stands for @scheme, @authority, @path and @query. What is not covered anybody on the way can change.
 	Required []string
-	// Label is the label of the signature to judge. Empty means any. With several, one good signature is enough.
+	// Hosts are the values of @authority that requests may have: in any case, with the port where it is not the scheme's own. Nil
+	// means any: then a request that was signed for another host with the same keys is taken here too. Required must have @authority or
+	// @target-uri.
+	Hosts []string
+	// Label is the label of the signature to judge. Empty means any. With several, one good signature is enough; somebody on the way
+	// who takes one off can send the request once by each.
 	Label string
 	// Tag is the tag that the signature must have. Empty means any, and none.
 	Tag string
@@ -50,7 +55,8 @@ type Verifier struct {
 	MaxBody int64
 	// MaxRemembered is how many requests are remembered so that none is taken twice, at about 150 bytes each, each until its created
 	// leaves the Window or it expires: by key id and nonce, or by all that is signed where there is no nonce. Only what a key signed is remembered. When all
-	// places are taken requests are refused with 503, and not forgotten. Zero means DefaultRemembered, 100,000; negative is an
+	// places are taken requests are refused with 503, and not forgotten: by default that is at more than 333 requests a second for 5
+	// minutes. Zero means DefaultRemembered, 100,000; negative is an
 	// error. Responses are not remembered.
 	MaxRemembered int
 	// OnRefusal, when not nil, is told why a request is refused, which the client is not. It may be called by several
@@ -118,8 +124,12 @@ func (v *Verifier) Validate() error {
 			return wrong("Keys", "has a zero VerifyKey: make it with NewVerifyKey or NewVerifySecret")
 		}
 	}
-	if _, err := parseComponents(v.Required); err != nil {
+	required, err := parseComponents(v.Required)
+	switch {
+	case err != nil:
 		return wrong("Required", "cannot be covered: "+err.Error())
+	case v.Hosts != nil && v.Required != nil && covers(required, known("@authority")) != nil:
+		return wrong("Hosts", "is set, but Required has neither @authority nor @target-uri, so that anybody can change the host")
 	}
 	return nil
 }
@@ -144,7 +154,7 @@ func (v *Verifier) required() ([]component, error) {
 
 // VerifyRequest judges a request as a server received it. Where its signature covers content-digest it reads the body, up to
 // MaxBody, and leaves r with one that can be read from its start. A good request is taken once. It blocks as long as the body takes to
-// arrive, and KeyFunc. Errors are a *VerifyError, or a *renew.ConfigError.
+// arrive (set http.Server.ReadTimeout), and KeyFunc. Errors are a *VerifyError, or a *renew.ConfigError.
 func (v *Verifier) VerifyRequest(r *http.Request) (*Verified, error) {
 	required, err := v.required()
 	if err != nil {
@@ -154,7 +164,11 @@ func (v *Verifier) VerifyRequest(r *http.Request) (*Verified, error) {
 	if required == nil {
 		required = defaults(body.present(), r.Header)
 	}
-	got, err := v.judge(r.Context(), received(r, v.Scheme), required, body)
+	m := received(r, v.Scheme)
+	if host, err := m.authority(); v.Hosts != nil && (err != nil || !signing.Serves(v.Hosts, host)) {
+		return nil, public(refuse("the request is for another host"))
+	}
+	got, err := v.judge(r.Context(), m, required, body)
 	// All of them: else one that was judged second could be sent again alone.
 	for _, g := range got {
 		if err = v.remember(g); err != nil {

@@ -498,6 +498,37 @@ func TestLongFields(t *testing.T) {
 	}
 }
 
+// A request that was signed for another host with the same key is not taken.
+func TestHttpsig_Hosts(t *testing.T) {
+	for _, tt := range []struct {
+		hosts []string
+		host  string
+		want  string
+	}{
+		{nil, "api.example", "taken"},
+		{[]string{"x.example", "API.example"}, "api.example", "taken"},
+		{[]string{"api.example"}, "api.example:443", "taken"},
+		{[]string{"api.example"}, "api.example:8443", "invalid_signature"},
+		{[]string{"x.example"}, "api.example", "invalid_signature"},
+		{[]string{}, "api.example", "invalid_signature"},
+	} {
+		s, v := testSigner(t, HMACSHA256, clock.NewFake(start))
+		v.Scheme, v.Hosts = "https", tt.hosts
+		out, err := http.NewRequest("GET", "https://"+tt.host+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Authenticate(out); err != nil {
+			t.Fatal(err)
+		}
+		in := httptest.NewRequest("GET", "/", nil)
+		in.Host, in.Header = tt.host, out.Header
+		if _, err := v.VerifyRequest(in); code(err) != tt.want {
+			t.Errorf("%v, host %s: %v, want %s", tt.hosts, tt.host, err, tt.want)
+		}
+	}
+}
+
 func TestKeyFunc(t *testing.T) {
 	clk := clock.NewFake(start)
 	s, v := testSigner(t, HMACSHA256, clk)
@@ -670,6 +701,8 @@ func TestR23_VerifierValidate(t *testing.T) {
 		{&Verifier{Keys: keys, MaxRemembered: -1}, "Verifier.MaxRemembered"},
 		{&Verifier{Keys: keys, Required: []string{"Content-Type"}}, "Verifier.Required"},
 		{&Verifier{Keys: keys, Required: []string{"a", "a"}}, "Verifier.Required"},
+		{&Verifier{Keys: keys, Hosts: []string{"a"}, Required: []string{"@target-uri"}}, ""},
+		{&Verifier{Keys: keys, Hosts: []string{"a"}, Required: []string{"@path"}}, "Verifier.Hosts"},
 	} {
 		err := tt.v.Validate()
 		got, _ := errors.AsType[*renew.ConfigError](err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/seed-f29168f7/renew/sources/internal/header"
@@ -31,4 +32,9 @@ func Path(method string, u *url.URL) (string, error) {
 // IsHost reports whether net/http sends host as it is.
 func IsHost(host string) bool {
 	return header.Visible(host) && !strings.ContainsAny(host, `%/?#@\,`)
+}
+
+// Serves reports whether host is among hosts, in any case. Nil serves every host.
+func Serves(hosts []string, host string) bool {
+	return hosts == nil || slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, host) })
 }
