@@ -79,8 +79,12 @@ func (a Algorithm) fits(public crypto.PublicKey) error {
 	return nil
 }
 
-// pss is section 3.3.1: the salt has 64 bytes.
-var pss = &rsa.PSSOptions{SaltLength: 64, Hash: crypto.SHA512}
+// pss is section 3.3.1: the salt has 64 bytes. Signatures with another salt are verified too, which are as good: github.com/yaronf/httpsign
+// and others take the longest.
+var (
+	pss        = &rsa.PSSOptions{SaltLength: 64, Hash: crypto.SHA512}
+	pssAnySalt = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthAuto}
+)
 
 // curveSize is the length of each of the two numbers of an ECDSA signature (sections 3.3.4 and 3.3.5).
 func (a Algorithm) curveSize() int {
@@ -182,7 +186,7 @@ func (k VerifyKey) verify(base, signature []byte) bool {
 		return ed25519.Verify(k.public.(ed25519.PublicKey), base, signature)
 	case RSAPSSSHA512:
 		sum := sha512.Sum512(base)
-		return rsa.VerifyPSS(k.public.(*rsa.PublicKey), crypto.SHA512, sum[:], signature, pss) == nil
+		return rsa.VerifyPSS(k.public.(*rsa.PublicKey), crypto.SHA512, sum[:], signature, pssAnySalt) == nil
 	case RSAv15SHA256:
 		sum := sha256.Sum256(base)
 		return rsa.VerifyPKCS1v15(k.public.(*rsa.PublicKey), crypto.SHA256, sum[:], signature) == nil
