@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/seed-f29168f7/renew"
+	"github.com/seed-f29168f7/renew/sources/internal/header"
 )
 
 // Algorithm is the hash function of the HMAC.
@@ -113,7 +114,7 @@ func (w *Wire) validate(owner string) error {
 		return wrong("Algorithm", "is SHA1, which is for the Plain form of existing servers: use SHA256")
 	case w.DateHeader != "" && w.Form == Plain:
 		return wrong("DateHeader", "is set, but the Plain form has no date")
-	case strings.HasPrefix(w.Prefix, " ") || !printable(w.Prefix):
+	case strings.HasPrefix(w.Prefix, " ") || !header.Printable(w.Prefix):
 		return wrong("Prefix", "cannot stand in a header: it begins with a space, or has something else than visible ASCII and spaces")
 	}
 	names := []struct{ field, name string }{
@@ -124,7 +125,7 @@ func (w *Wire) validate(owner string) error {
 		case "host", "content-length", "transfer-encoding", "connection", "trailer":
 			return wrong(n.field, "is a header that net/http writes itself: choose another one")
 		}
-		if !isToken(n.name) {
+		if !header.IsToken(n.name) {
 			return wrong(n.field, "is not the name of a header")
 		}
 		for _, other := range names[:i] {

@@ -14,18 +14,6 @@ import (
 // version is the first line of the Canonical form, which tells it from later ones.
 const version = "renew-hmac-1"
 
-func isToken(s string) bool { return header.IsToken(s) }
-
-// printable reports whether s has visible ASCII and spaces only.
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < 0x20 || s[i] > 0x7e {
-			return false
-		}
-	}
-	return true
-}
-
 // canonical returns the lines that the Canonical form covers. host is the Host field, date and keyID are values of
 // headers, bodySum is the SHA-256 of the body. Whatever comes in, no value can end its line.
 func canonical(method, host string, u *url.URL, date, keyID string, bodySum []byte) ([]byte, error) {

@@ -106,24 +106,13 @@ func (s *Signer) Authenticate(req *http.Request) (renew.Credential, error) {
 		req.Header = make(http.Header, 3)
 	}
 	if date != "" {
-		set(req.Header, s.Wire.dateHeader(), date)
+		signing.SetHeader(req.Header, s.Wire.dateHeader(), date)
 	}
 	if s.KeyID != "" {
-		set(req.Header, s.Wire.keyIDHeader(), s.KeyID)
+		signing.SetHeader(req.Header, s.Wire.keyIDHeader(), s.KeyID)
 	}
-	set(req.Header, s.Wire.header(), s.Wire.write(s.Wire.Algorithm.sum(secret, message)))
+	signing.SetHeader(req.Header, s.Wire.header(), s.Wire.write(s.Wire.Algorithm.sum(secret, message)))
 	return nil, nil
-}
-
-// set sets a header with a value of its own, and takes the same name in other letters off: net/http would send both.
-func set(h http.Header, name, value string) {
-	canonical := http.CanonicalHeaderKey(name)
-	for key := range h {
-		if key != canonical && http.CanonicalHeaderKey(key) == canonical {
-			delete(h, key)
-		}
-	}
-	h[canonical] = []string{value}
 }
 
 // message returns what the signature covers, and the date where that is part of it.

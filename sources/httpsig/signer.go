@@ -15,6 +15,7 @@ import (
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/budget"
 	"github.com/seed-f29168f7/renew/clock"
+	"github.com/seed-f29168f7/renew/sources/internal/header"
 	"github.com/seed-f29168f7/renew/sources/internal/input"
 	"github.com/seed-f29168f7/renew/sources/internal/signing"
 )
@@ -85,9 +86,9 @@ func (s *Signer) Validate() error {
 	switch {
 	case s == nil:
 		return &renew.ConfigError{Field: "Signer", Reason: "is nil"}
-	case s.KeyID == "" || !isString(s.KeyID):
+	case s.KeyID == "" || !header.Printable(s.KeyID):
 		return wrong("KeyID", "is empty, or has something else than visible ASCII and spaces")
-	case !isString(s.Tag):
+	case !header.Printable(s.Tag):
 		return wrong("Tag", "has something else than visible ASCII and spaces")
 	case !isLabel(s.label()):
 		return wrong("Label", "is not a key of RFC 8941: small letters, digits, _ - . and *, and a letter or * first")
@@ -119,16 +120,6 @@ func (s *Signer) Validate() error {
 		return wrong("PrivateKey", err.Error())
 	}
 	return nil
-}
-
-// isString reports whether s can be a String of RFC 8941, section 3.3.3.
-func isString(s string) bool {
-	for i := range len(s) {
-		if s[i] < 0x20 || s[i] > 0x7e {
-			return false
-		}
-	}
-	return true
 }
 
 // isLabel reports whether s can be a key of RFC 8941, section 3.1.2.
@@ -186,8 +177,8 @@ func (s *Signer) Authenticate(req *http.Request) (renew.Credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	set(req.Header, "Signature-Input", s.label()+"="+list)
-	set(req.Header, "Signature", s.label()+"=:"+base64.StdEncoding.EncodeToString(signature)+":")
+	signing.SetHeader(req.Header, "Signature-Input", s.label()+"="+list)
+	signing.SetHeader(req.Header, "Signature", s.label()+"=:"+base64.StdEncoding.EncodeToString(signature)+":")
 	return nil, nil
 }
 
@@ -220,16 +211,6 @@ func defaults(body bool, h http.Header) []component {
 	return requestComponents
 }
 
-// set sets a header with a value of its own, and takes the same name in other letters off: net/http would send both.
-func set(h http.Header, name, value string) {
-	for key := range h {
-		if key != name && http.CanonicalHeaderKey(key) == name {
-			delete(h, key)
-		}
-	}
-	h[name] = []string{value}
-}
-
 // digest sets Content-Digest where it is covered.
 func (s *Signer) digest(req *http.Request, components []component) error {
 	if !slices.ContainsFunc(components, func(c component) bool { return c.name == "content-digest" }) {
@@ -243,7 +224,7 @@ func (s *Signer) digest(req *http.Request, components []component) error {
 	if err := signing.ReadBody(req, h); err != nil {
 		return err
 	}
-	set(req.Header, "Content-Digest", algorithm.field(h))
+	signing.SetHeader(req.Header, "Content-Digest", algorithm.field(h))
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/budget"
 	"github.com/seed-f29168f7/renew/clock"
+	"github.com/seed-f29168f7/renew/sources/internal/header"
 	"github.com/seed-f29168f7/renew/sources/internal/input"
 )
 
@@ -115,7 +116,7 @@ func (s *Signer) Validate() error {
 		return wrong("TokenSecret", "is set without Token")
 	case s.Realm != "" && s.Placement != Header:
 		return wrong("Realm", "is set, but only the header has a place for it")
-	case !quotable(s.Realm):
+	case !header.Printable(s.Realm):
 		return wrong("Realm", "has a control character or something else than ASCII")
 	}
 	if err := s.Budget.Validate(); err != nil {
@@ -128,16 +129,6 @@ func (s *Signer) Validate() error {
 		return nil
 	}
 	return input.Check("Signer.ClientSecret", s.ClientSecret, s.ClientSecretFunc)
-}
-
-// quotable reports whether s can stand in a quoted-string (RFC 9110, section 5.6.4).
-func quotable(s string) bool {
-	for i := range len(s) {
-		if s[i] < 0x20 || s[i] > 0x7e {
-			return false
-		}
-	}
-	return true
 }
 
 // Authenticate signs req, which it changes, with a nonce and a timestamp of its own for each

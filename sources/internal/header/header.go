@@ -14,6 +14,17 @@ func Visible(s string) bool {
 	return s != ""
 }
 
+// Printable reports whether s holds visible ASCII and spaces only (%x20-7E), as a quoted-string does (RFC 9110, section 5.6.4) and a
+// String of RFC 8941, section 3.3.3. It may be empty.
+func Printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
 // IsToken reports whether s is a token of RFC 9110, section 5.6.2, which is the
 // form of an auth-scheme (section 11.1).
 func IsToken(s string) bool {

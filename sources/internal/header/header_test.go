@@ -16,13 +16,16 @@ func TestEveryByte(t *testing.T) {
 			if got, want := header.Visible(s), c > ' ' && c < 0x7f; got != want {
 				t.Errorf("Visible(%q) = %v, want %v", s, got, want)
 			}
+			if got, want := header.Printable(s), c >= ' ' && c < 0x7f; got != want {
+				t.Errorf("Printable(%q) = %v, want %v", s, got, want)
+			}
 			if got, want := header.IsToken(s), strings.IndexByte(alnum+marks, byte(c)) >= 0; got != want {
 				t.Errorf("IsToken(%q) = %v, want %v", s, got, want)
 			}
 		}
 	}
-	if header.Visible("") || header.IsToken("") {
-		t.Error("the empty text passes, want it refused")
+	if header.Visible("") || header.IsToken("") || !header.Printable("") {
+		t.Error("the empty text is Printable, and neither Visible nor a token")
 	}
 }
 

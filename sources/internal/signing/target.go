@@ -38,3 +38,15 @@ func IsHost(host string) bool {
 func Serves(hosts []string, host string) bool {
 	return hosts == nil || slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, host) })
 }
+
+// SetHeader sets a header of a client's request to a value of its own, and takes the same name in other letters off: net/http would
+// send both.
+func SetHeader(h http.Header, name, value string) {
+	canonical := http.CanonicalHeaderKey(name)
+	for key := range h {
+		if key != canonical && http.CanonicalHeaderKey(key) == canonical {
+			delete(h, key)
+		}
+	}
+	h[canonical] = []string{value}
+}
