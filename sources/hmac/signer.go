@@ -160,6 +160,8 @@ func (s *Signer) date() string {
 // secret now. So there is a replay, unless
 //
 //   - the server names another reason, as the Verifier of this package does: error="invalid_signature";
+//   - it names error="replayed", which says that a copy has been served, and the request must not be served twice: it is neither
+//     GET, HEAD, OPTIONS nor TRACE and has no Idempotency-Key;
 //   - the form is Plain and the secret fixed, so that the replay would be the same request;
 //   - the budget has no unit: each replay spends one when it is allowed, so that a key which is no good
 //     any more costs at most 4 further refusals in 10 minutes. The error is a *renew.BudgetError then;
@@ -170,7 +172,7 @@ func (s *Signer) date() string {
 // When the reply's Date is more than a minute from the Clock, dates follow the server from then on, for
 // all requests of this Signer, so that a host with a wrong clock works too. Refused does not block.
 func (s *Signer) Refused(req *http.Request, _ renew.Credential, resp *http.Response) (renew.Replay, error) {
-	if s.Wire.Form == Plain && s.SecretFunc == nil || !signing.Mendable(resp.Header, scheme) {
+	if s.Wire.Form == Plain && s.SecretFunc == nil || !signing.Mendable(req, resp, scheme) {
 		return nil, nil
 	}
 	now := s.now()

@@ -276,6 +276,8 @@ const scheme = "Signature"
 // net/http sent a request twice because a connection died. So there is a replay, with a nonce of its own and the same key, unless
 //
 //   - the server names another reason, as the Verifier of this package does: error="invalid_signature";
+//   - it names error="replayed", which says that a copy has been served, and the request must not be served twice: it is neither
+//     GET, HEAD, OPTIONS nor TRACE and has no Idempotency-Key;
 //   - the budget has no unit: each replay spends one when it is allowed, so that a key which is no good
 //     any more costs at most 4 further refusals in 10 minutes. The error is a *renew.BudgetError then;
 //   - the context has ended.
@@ -285,7 +287,7 @@ const scheme = "Signature"
 // When the reply's Date is more than a minute from the Clock, created follows the server from then on, for
 // all requests of this Signer, so that a host with a wrong clock works too. Refused does not block.
 func (s *Signer) Refused(req *http.Request, _ renew.Credential, resp *http.Response) (renew.Replay, error) {
-	if !signing.Mendable(resp.Header, scheme) {
+	if !signing.Mendable(req, resp, scheme) {
 		return nil, nil
 	}
 	now := s.now()

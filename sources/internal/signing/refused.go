@@ -59,19 +59,29 @@ func (r *Retry) Allow(ctx context.Context, b *budget.Budget, now clock.Instant) 
 	return true, nil
 }
 
-// The codes with which our verifiers say why they refuse. A signer replays after the first two only.
+// The codes with which our verifiers say why they refuse.
 const (
 	CodeReplayed  = "replayed"          // the same signature came before
 	CodeTime      = "time"              // signed too long ago, or in the future
 	CodeSignature = "invalid_signature" // anything else
 )
 
-// Mendable reports whether a new signature with the same key may be taken: no challenge of that auth-scheme says that the signature is
-// wrong.
-func Mendable(h http.Header, scheme string) bool {
-	all, _ := challenge.Parse(h.Values("WWW-Authenticate")) // what cannot be read says nothing
+// Mendable reports whether a new signature with the same key may be taken and does no harm: no challenge of that auth-scheme says that the
+// signature is wrong. One that came before has been served: then it is for requests that may be served twice.
+func Mendable(req *http.Request, resp *http.Response, scheme string) bool {
+	all, _ := challenge.Parse(resp.Header.Values("WWW-Authenticate")) // what cannot be read says nothing
 	return !slices.ContainsFunc(all, func(c challenge.Challenge) bool {
 		code, _ := c.Params.Get("error")
-		return c.Is(scheme) && code == CodeSignature
+		return c.Is(scheme) && (code == CodeSignature || code == CodeReplayed && !repeatable(req))
 	})
+}
+
+// repeatable reports whether net/http too sends a request twice, when a connection dies: those that change nothing, and those that
+// the server tells apart.
+func repeatable(req *http.Request) bool {
+	switch req.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return req.Header.Get("Idempotency-Key") != "" || req.Header.Get("X-Idempotency-Key") != ""
 }

@@ -83,7 +83,7 @@ func TestR22_Mendable(t *testing.T) {
 		{[]string{"Basic", `X realm="a", error="invalid_signature"`}, false},
 		{[]string{`x error="invalid_signature"`}, false},
 		{[]string{`Y error="invalid_signature"`}, true},
-		{[]string{`X error="replayed"`}, true},
+		{[]string{`X error="replayed"`}, false},
 		{[]string{`X error="time"`}, true},
 		{[]string{`X error="something else"`}, true},
 		{[]string{`X error="`}, true},
@@ -91,8 +91,33 @@ func TestR22_Mendable(t *testing.T) {
 		{[]string{`X error=invalid_signature`}, false},
 		{[]string{`X realm="error=\"invalid_signature\""`}, true},
 	} {
-		if got := Mendable(http.Header{"Www-Authenticate": tt.fields}, "X"); got != tt.want {
+		req, err := http.NewRequest("POST", "https://a.example/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Mendable(req, &http.Response{Header: http.Header{"Www-Authenticate": tt.fields}}, "X"); got != tt.want {
 			t.Errorf("%q: %t, want %t", tt.fields, got, tt.want)
+		}
+	}
+}
+
+// R29: what a server has seen before it has served, so that only what may be served twice is sent again.
+func TestR29_Replayed(t *testing.T) {
+	for _, tt := range []struct {
+		method, key string
+		want        bool
+	}{
+		{"GET", "", true}, {"", "", true}, {"HEAD", "", true}, {"OPTIONS", "", true}, {"TRACE", "", true},
+		{"POST", "", false}, {"PUT", "", false}, {"DELETE", "", false}, {"get", "", false},
+		{"POST", "Idempotency-Key", true}, {"POST", "X-Idempotency-Key", true},
+	} {
+		req := &http.Request{Method: tt.method, Header: http.Header{}}
+		if tt.key != "" {
+			req.Header.Set(tt.key, "1")
+		}
+		resp := &http.Response{Header: http.Header{"Www-Authenticate": {`X error="replayed"`}}}
+		if got := Mendable(req, resp, "X"); got != tt.want {
+			t.Errorf("%s %s: %t, want %t", tt.method, tt.key, got, tt.want)
 		}
 	}
 }
