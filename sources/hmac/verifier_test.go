@@ -546,6 +546,10 @@ func TestR23_VerifierValidate(t *testing.T) {
 		if _, herr := tt.v.Handler(http.NotFoundHandler()); (herr == nil) != (err == nil) {
 			t.Errorf("Handler: %v, Validate: %v", herr, err)
 		}
+		_, verr := tt.v.Verify(httptest.NewRequest("GET", "/", nil))
+		if _, is := errors.AsType[*renew.ConfigError](verr); is != (err != nil) {
+			t.Errorf("Verify: %v, Validate: %v", verr, err)
+		}
 		leaktest.Check(t, err, testSecret)
 		leaktest.Check(t, tt.v, testSecret)
 	}

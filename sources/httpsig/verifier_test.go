@@ -287,6 +287,37 @@ func TestRequired(t *testing.T) {
 	}
 }
 
+// @target-uri stands for its parts, of the same message.
+func TestTargetStandsForItsParts(t *testing.T) {
+	for _, tt := range []struct {
+		covered, required string
+		ok                bool
+	}{
+		{"@target-uri", "@path", true}, {"@target-uri", "@scheme", true}, {"@target-uri", "@method", false},
+		{"@target-uri;req", "@query;req", true}, {"@target-uri;req", "@path", false}, {"@target-uri", "@path;req", false},
+	} {
+		covered, err := parseComponents([]string{tt.covered})
+		required, rerr := parseComponents([]string{tt.required})
+		if err != nil || rerr != nil {
+			t.Fatal(err, rerr)
+		}
+		if err := covers(covered, required); (err == nil) != tt.ok {
+			t.Errorf("%s for %s: %v", tt.covered, tt.required, err)
+		}
+	}
+}
+
+// A request target that cannot stand in a line is not replaced by another one.
+func TestRequestTarget(t *testing.T) {
+	for target, ok := range map[string]bool{"/a": true, "https://h/a": true, "/a\n": false, "/\u00fc": false} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RequestURI = target
+		if got, err := received(r, "").derived("@request-target"); (err == nil) != ok || ok && got != target {
+			t.Errorf("%q: %q, %v", target, got, err)
+		}
+	}
+}
+
 func TestWindow(t *testing.T) {
 	for _, tt := range []struct {
 		window, life, late time.Duration
@@ -422,6 +453,24 @@ func TestHttpsig_ReplayByASlowBody(t *testing.T) {
 		}})
 		if _, err := v.VerifyRequest(c); code(err) != "time" {
 			t.Errorf("life %v: %v, want time", life, err)
+		}
+	}
+}
+
+// What expires while its body arrives is not taken; and what has expired takes no place in the memory.
+func TestHttpsig_Expires(t *testing.T) {
+	clk := clock.NewFake(start)
+	s, v := testSigner(t, Ed25519, clk)
+	v.Scheme, v.MaxRemembered, s.Life = "https", 1, time.Minute
+	for _, st := range []struct {
+		wait, slow time.Duration
+		want       string
+	}{{0, time.Minute - 1, "taken"}, {0, 0, "503"}, {1, 0, "taken"}, {time.Minute, time.Minute, "time"}, {0, 0, "taken"}} {
+		clk.Advance(st.wait)
+		r := signed(t, s, "POST", "/", "x")
+		r.Body = io.NopCloser(slowBody{strings.NewReader("x"), sync.OnceFunc(func() { clk.Advance(st.slow) })})
+		if _, err := v.VerifyRequest(r); code(err) != st.want {
+			t.Errorf("%+v: %v", st, err)
 		}
 	}
 }
@@ -711,6 +760,13 @@ func TestR23_VerifierValidate(t *testing.T) {
 		}
 		if _, herr := tt.v.Handler(http.NotFoundHandler()); (herr == nil) != (err == nil) {
 			t.Errorf("Handler: %v, Validate: %v", herr, err)
+		}
+		_, qerr := tt.v.VerifyRequest(httptest.NewRequest("GET", "/", nil))
+		_, perr := tt.v.VerifyResponse(&http.Response{StatusCode: 200})
+		for _, verr := range []error{qerr, perr} {
+			if _, is := errors.AsType[*renew.ConfigError](verr); is != (err != nil) {
+				t.Errorf("verified: %v, Validate: %v", verr, err)
+			}
 		}
 		leaktest.Check(t, err, testSecret)
 		leaktest.Check(t, tt.v, testSecret)
