@@ -55,7 +55,7 @@ func choose(lines []string, weakest Algorithm, integrity, basic bool, o lockout.
 			continue
 		}
 		if realm, ok := c.Params.Get("realm"); ok && len(realm) <= maxText {
-			best, found = offer{basic: true, realm: realm}, true
+			best, found = offer{basic: true, realm: strings.Clone(realm)}, true
 		}
 	}
 	if !found {
@@ -82,11 +82,12 @@ func read(p challenge.Params, integrity bool, o lockout.Origin) (of offer, ok bo
 	if !hasRealm || !hasNonce || nonce == "" {
 		return of, false
 	}
-	of.realm, of.nonce = realm, nonce
-	of.opaque, of.hasOpaque = p.Get("opaque")
-	if len(of.realm) > maxText || len(of.nonce) > maxText || len(of.opaque) > maxText {
+	opaque, hasOpaque := p.Get("opaque")
+	if len(realm) > maxText || len(nonce) > maxText || len(opaque) > maxText {
 		return of, false
 	}
+	// Copies: a part of the field would keep all of it in memory.
+	of.realm, of.nonce, of.opaque, of.hasOpaque = strings.Clone(realm), strings.Clone(nonce), strings.Clone(opaque), hasOpaque
 	if name, named := p.Get("algorithm"); named {
 		of.named = true
 		if of.algorithm, of.sess, ok = algorithmOf(name); !ok {
@@ -144,7 +145,7 @@ func paths(domain string, o lockout.Origin) []string {
 	if len(domain) > maxText {
 		return kept
 	}
-	for text := range strings.FieldsSeq(domain) {
+	for text := range strings.FieldsSeq(strings.Clone(domain)) {
 		u, err := url.Parse(text)
 		if err != nil || len(kept) == maxDomain {
 			continue

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync/atomic"
 
@@ -20,7 +19,16 @@ type session struct {
 	cnonce string
 	nc     atomic.Uint32
 	keys   atomic.Pointer[keys]
+	// trusted says that an answer with this nonce was accepted, or that the nonce came with an acceptance. When it is
+	// refused later, its age may be the reason.
+	trusted atomic.Bool
 }
+
+// maxCount is how many requests one nonce is for. A count is never used twice: it has 32 bits (RFC 7616, section 3.4), and those in flight need room.
+const maxCount = 1 << 31
+
+// usedUp reports whether there are no more counts.
+func (s *session) usedUp() bool { return s.nc.Load() >= maxCount }
 
 // keys are what a session has of one password.
 type keys struct {
@@ -145,6 +153,7 @@ func (a *answer) proven(info challenge.Params) bool {
 
 var (
 	errNoGetBody = errors.New("the server wants a signature of the body (auth-int), but the request has no GetBody: set it, or send the body as a *bytes.Reader")
+	errTarget    = errors.New("the URL of the request cannot be sent to a proxy")
 	errBody      = errors.New("the body could not be read for its signature")
 )
 
@@ -174,14 +183,15 @@ func (s *session) hashBody(req *http.Request) ([]byte, error) {
 }
 
 // target returns the request-target as it is sent: to a proxy, in absolute form (RFC 9112, section 3.2.2).
-func target(req *http.Request, proxy bool) string {
-	uri := req.URL.RequestURI()
-	if !proxy || req.URL.Opaque != "" {
-		return uri
+func target(req *http.Request, proxy bool) (string, error) {
+	if !proxy {
+		return req.URL.RequestURI(), nil
 	}
-	host := req.Host
-	if host == "" {
-		host = req.URL.Host
+	// net/http changes the host on the way (names outside ASCII, zones of IPv6), so it is asked.
+	var b strings.Builder
+	if err := (&http.Request{URL: req.URL, Host: req.Host}).WriteProxy(&b); err != nil {
+		return "", invalid(errTarget)
 	}
-	return (&url.URL{Scheme: req.URL.Scheme, Host: host}).String() + uri
+	line, _, _ := strings.Cut(b.String(), " HTTP/1.1\r\n")
+	return strings.TrimPrefix(line, "GET "), nil
 }

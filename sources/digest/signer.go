@@ -196,6 +196,10 @@ func (s *Signer) answer(req *http.Request, se *session, replay bool) (renew.Cred
 	if err != nil {
 		return nil, err
 	}
+	uri, err := target(req, s.Proxy != "")
+	if err != nil {
+		return nil, err
+	}
 	o, path := s.place(req)
 	r := lockout.Request{Source: name, Budget: s.Budget, Clock: s.Clock, Origin: o, Path: path}
 	a, password, err := s.gates.Begin(req.Context(), r, s.password)
@@ -204,7 +208,7 @@ func (s *Signer) answer(req *http.Request, se *session, replay bool) (renew.Cred
 	}
 	c := &credential{attempt: a, origin: o, replay: replay}
 	c.session, c.keys = se, se.keysOf(s.Username, password)
-	c.nc, c.uri = se.nc.Add(1), target(req, s.Proxy != "")
+	c.nc, c.uri = se.nc.Add(1), uri
 	method := req.Method
 	if method == "" {
 		method = http.MethodGet
@@ -244,8 +248,9 @@ func (s *Signer) Refused(req *http.Request, c renew.Credential, resp *http.Respo
 	if seen := s.spaces.sawDigest(o, offersDigest(lines)); seen && err == nil && best.basic {
 		err = errDowngrade
 	}
-	refused := cred.attempt != nil && !s.excused(cred, best, err)
-	s.settle(cred, refused)
+	again := req.Context().Err() == nil
+	refused := cred.attempt != nil && (err != nil || !cred.excused(best, again))
+	s.settle(cred, refused, again)
 	if err != nil {
 		return nil, invalid(err)
 	}
@@ -253,7 +258,7 @@ func (s *Signer) Refused(req *http.Request, c renew.Credential, resp *http.Respo
 		best.domain = nil // it has no meaning there (RFC 7616, section 3.3)
 	}
 	se := s.spaces.open(o, best, s.cnonce)
-	if req.Context().Err() != nil {
+	if !again {
 		if !refused {
 			s.spaces.add(o, se)
 		}
@@ -270,23 +275,30 @@ func (s *Signer) Refused(req *http.Request, c renew.Credential, resp *http.Respo
 	return func(req *http.Request) (renew.Credential, error) { return s.answer(req, se, true) }, nil
 }
 
-// excused reports whether the first 401 to cred is about its nonce and not about the password: the server calls it stale, wants
-// another realm, or has another nonce by now. After a refusal, when each attempt takes a unit, only the server's word counts.
-func (s *Signer) excused(cred *credential, best offer, err error) bool {
-	if err != nil {
-		return false
+// excused reports whether the first 401 to c is about its nonce and not about the password: the server calls it stale, wants
+// another realm, or has another nonce by now. The last two are a guess, which is good only where a verdict follows:
+// again says that there is a replay; without one, the nonce must have been good before. After a refusal, when each
+// attempt takes a unit, only the server's word counts.
+func (c *credential) excused(best offer, again bool) bool {
+	if best.stale {
+		return true
 	}
-	return best.stale || !cred.attempt.Costs() && (best.realm != cred.session.realm || best.nonce != cred.session.nonce)
+	other := best.realm != c.session.realm || best.nonce != c.session.nonce
+	return other && !c.attempt.Costs() && (again || c.session.trusted.Load())
 }
 
 // settle ends the attempt of a first 401.
-func (s *Signer) settle(cred *credential, refused bool) {
+func (s *Signer) settle(cred *credential, refused, again bool) {
 	switch {
+	case cred.attempt == nil:
 	case refused:
 		s.spaces.forget(cred.origin, cred.session.realm)
 		cred.attempt.End(lockout.Refused)
-	case cred.attempt != nil:
+	default:
 		s.spaces.drop(cred.origin, cred.session)
+		if !again { // no verdict follows: the other nonces may not be an excuse each
+			s.spaces.forget(cred.origin, cred.session.realm)
+		}
 		cred.attempt.End(lockout.Unjudged)
 	}
 }
@@ -298,6 +310,7 @@ func (s *Signer) Answered(req *http.Request, c renew.Credential, resp *http.Resp
 		return
 	}
 	verdict := lockout.Judge(resp, s.refusal())
+	defer func() { cred.attempt.End(verdict) }() // also when a hook panics
 	switch verdict {
 	case lockout.Refused: // the answer to a replay
 		best, err := choose(resp.Header.Values(s.challenges()), s.Weakest, s.Integrity, s.AllowBasic, cred.origin)
@@ -307,37 +320,36 @@ func (s *Signer) Answered(req *http.Request, c renew.Credential, resp *http.Resp
 			s.spaces.forget(cred.origin, cred.session.realm)
 		}
 	case lockout.Accepted:
-		verdict = s.learn(req, cred, resp)
+		s.learn(req, cred, resp)
 	}
-	cred.attempt.End(verdict)
 }
 
-// learn takes the next nonce from an answer that was not a refusal.
-func (s *Signer) learn(req *http.Request, cred *credential, resp *http.Response) lockout.Verdict {
+// learn takes the next nonce from an answer that was not a refusal. It ends the attempt where the answer is no acceptance.
+func (s *Signer) learn(req *http.Request, cred *credential, resp *http.Response) {
 	info, err := challenge.ParseInfo(resp.Header.Values(s.field("Authentication-Info")))
 	if err != nil {
 		info = nil // it may help, and need not be there
 	}
 	if !cred.proven(info) {
 		s.spaces.drop(cred.origin, cred.session)
+		cred.attempt.End(lockout.Unknown) // before the hook, which may take its time
 		if s.BadRspauth != nil {
 			s.BadRspauth(req, &renew.IssueError{Source: name, Host: cred.origin.Host, Status: resp.StatusCode, Kind: renew.Invalid, Err: errRspauth})
 		}
-		return lockout.Unknown
+		return
 	}
-	next, has := info.Get("nextnonce")
-	if !has || next == "" || len(next) > maxText || cred.session.basic {
-		s.spaces.share(cred.origin, cred.session)
-		return lockout.Accepted
+	se := cred.session
+	se.trusted.Store(true)
+	if next, has := info.Get("nextnonce"); has && next != "" && len(next) <= maxText && !se.basic {
+		of := se.offer
+		of.nonce, of.stale = strings.Clone(next), false
+		if se = s.spaces.open(cred.origin, of, s.cnonce); se != cred.session {
+			se.trusted.Store(true)
+			s.spaces.add(cred.origin, se)
+			return
+		}
 	}
-	of := cred.session.offer
-	of.nonce, of.stale = next, false
-	if se := s.spaces.open(cred.origin, of, s.cnonce); se != cred.session {
-		s.spaces.add(cred.origin, se)
-	} else {
-		s.spaces.share(cred.origin, se)
-	}
-	return lockout.Accepted
+	s.spaces.share(cred.origin, se)
 }
 
 func (s *Signer) cnonce() string {

@@ -46,7 +46,7 @@ func (s *spaces) take(o lockout.Origin, path string) *session {
 	var best *space
 	longest := -1
 	for _, sp := range k.spaces {
-		if next := sp.next(); next != nil {
+		if next := sp.next(); next != nil && !(next.basic && k.digest) {
 			if n := next.covers(path); n > longest {
 				best, longest = sp, n
 			}
@@ -68,6 +68,9 @@ func (sp *space) next() *session {
 	if n := len(sp.fresh); n > 0 {
 		return sp.fresh[n-1]
 	}
+	if sp.shared != nil && sp.shared.usedUp() {
+		return nil
+	}
 	return sp.shared
 }
 
@@ -77,7 +80,7 @@ func (s *spaces) open(o lockout.Origin, of offer, cnonce func() string) *session
 	defer s.mu.Unlock()
 	sp := s.space(o, of.realm)
 	for _, se := range sp.recent {
-		if se.continues(&of) {
+		if se.continues(&of) && !se.usedUp() {
 			return se
 		}
 	}
