@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"weak"
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/budget"
@@ -46,8 +47,8 @@ type Signer struct {
 
 	gates lockout.Gates
 
-	mu      sync.Mutex          // guards tunnels
-	tunnels map[*string]*tunnel // by the header value that was sent
+	mu      sync.Mutex                       // guards tunnels
+	tunnels map[weak.Pointer[string]]*tunnel // by the header value that was sent, which no dump can follow (R30)
 }
 
 // Signer implements what its methods are for.

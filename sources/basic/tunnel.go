@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"weak"
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/clock"
@@ -16,6 +17,10 @@ import (
 
 // connectTime is when a CONNECT is given up. An http.Transport gives it up after a minute, and tells nobody.
 const connectTime = 70 * time.Second
+
+// verdictTime is how long a CONNECT waits for the verdict of others. The context does not end it: net/http lets a dial
+// go on when its request has ended.
+const verdictTime = 2 * connectTime
 
 // tunnel is a CONNECT whose answer is awaited.
 type tunnel struct {
@@ -27,6 +32,7 @@ var (
 	errOtherProxy = errors.New("the request goes through another proxy than Signer.Proxy: the password is not for that one")
 	errUserinfo   = errors.New("the URL of the proxy has a user name or a password in it: leave it out, the Signer has them")
 	errPlaintext  = errors.New("anyone on the way to the proxy can read the password: use an https proxy, or set Signer.AllowPlaintext")
+	errNoVerdict  = errors.New("the proxy did not answer those that asked before: nobody knows whether the password is good")
 	errRefused    = errors.New("the proxy refuses user name or password: correct them, or wait")
 )
 
@@ -34,7 +40,8 @@ var (
 // tunnel for an https request (RFC 9110, section 9.3.6). The same Signer must be set as
 // OnProxyConnectResponse, or nobody says whether the password is good, and each tunnel waits over a minute for the one before.
 //
-// It blocks as Authenticate does. The errors are the same, and a *renew.IssueError that is Invalid for a proxy
+// It blocks as Authenticate does, and at most 140 s: the context ends only with the dial, which net/http lets go on when its
+// request has ended. The errors are the same, and a *renew.IssueError that is Transient after that time, and Invalid for a proxy
 // that is not Proxy. One over plain http must be loopback, or AllowPlaintext set.
 func (s *Signer) GetProxyConnectHeader(ctx context.Context, proxy *url.URL, _ string) (http.Header, error) {
 	if err := s.Validate(); err != nil {
@@ -57,19 +64,24 @@ func (s *Signer) GetProxyConnectHeader(ctx context.Context, proxy *url.URL, _ st
 	if err != nil {
 		return nil, &renew.IssueError{Source: name, Host: o.Host, Kind: renew.Invalid, Permanent: true, Unsent: true, Err: err}
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer s.clock().AfterFunc(verdictTime, func() {
+		cancel(&renew.IssueError{Source: name, Host: o.Host, Kind: renew.Transient, Unsent: true, Err: errNoVerdict})
+	}).Stop()
+	defer cancel(nil)
 	a, value, err := s.begin(ctx, o, "")
 	if err != nil {
 		return nil, err
 	}
 	values := []string{value}
-	t := &tunnel{attempt: a}
+	key, t := weak.Make(&values[0]), &tunnel{attempt: a}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.tunnels == nil {
-		s.tunnels = make(map[*string]*tunnel)
+		s.tunnels = make(map[weak.Pointer[string]]*tunnel)
 	}
-	s.tunnels[&values[0]] = t
-	t.timer = s.clock().AfterFunc(connectTime, func() { s.answered(&values[0], nil) })
+	s.tunnels[key] = t
+	t.timer = s.clock().AfterFunc(connectTime, func() { s.answered(key, nil) })
 	return http.Header{"Proxy-Authorization": values}, nil
 }
 
@@ -77,17 +89,20 @@ func (s *Signer) GetProxyConnectHeader(ctx context.Context, proxy *url.URL, _ st
 // it returns a *renew.IssueError with the Kind Refused, in place of the text that net/http would make of it. It does not block.
 func (s *Signer) OnProxyConnectResponse(_ context.Context, _ *url.URL, req *http.Request, resp *http.Response) error {
 	if values := req.Header["Proxy-Authorization"]; len(values) == 1 {
-		s.answered(&values[0], resp)
+		s.answered(weak.Make(&values[0]), resp)
 	}
 	if resp.StatusCode != http.StatusProxyAuthRequired {
 		return nil
 	}
-	own, _ := parseProxy(s.Proxy) // it was good for the request
-	return &renew.IssueError{Source: name, Host: lockout.OriginOf(own).Host, Status: resp.StatusCode, Kind: renew.Refused, Err: errRefused}
+	host := ""
+	if own, err := parseProxy(s.Proxy); err == nil {
+		host = lockout.OriginOf(own).Host
+	}
+	return &renew.IssueError{Source: name, Host: host, Status: resp.StatusCode, Kind: renew.Refused, Err: errRefused}
 }
 
 // answered ends the tunnel's attempt; resp is nil when there was no answer.
-func (s *Signer) answered(key *string, resp *http.Response) {
+func (s *Signer) answered(key weak.Pointer[string], resp *http.Response) {
 	s.mu.Lock()
 	t := s.tunnels[key]
 	delete(s.tunnels, key)

@@ -221,3 +221,18 @@ func TestTarget(t *testing.T) {
 		t.Errorf("a host that cannot be sent: %v", err)
 	}
 }
+
+// A nonce that is in use is counted on when it comes again, however many others came between.
+func TestR29_NonceInUseComesAgain(t *testing.T) {
+	s, req := primed(t, "SHA-256")
+	o := lockout.Origin{Scheme: "https", Host: "api.example"}
+	se := s.spaces.take(o, "/")
+	for i := range 2 * maxRecent {
+		if _, err := s.Refused(req, bare, unauthorized(fmt.Sprintf(`Digest realm="http-auth@example.org", nonce="%d", qop="auth"`, i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again := s.spaces.open(o, se.offer, s.cnonce); again != se {
+		t.Error("it is counted from one again")
+	}
+}

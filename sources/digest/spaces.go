@@ -25,7 +25,8 @@ type space struct {
 	shared *session
 	// fresh are unused, mostly from nextnonce. Each is for one request, since it may be good for one only.
 	fresh []*session
-	// recent are the last that were made of challenges. A nonce that comes again must not be counted from one again.
+	// recent are the last that were made of challenges. A nonce that comes again, here or in shared, must not be counted
+	// from one again.
 	recent []*session
 }
 
@@ -79,6 +80,9 @@ func (s *spaces) open(o lockout.Origin, of offer, cnonce func() string) *session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sp := s.space(o, of.realm)
+	if se := sp.shared; se != nil && se.continues(&of) && !se.usedUp() {
+		return se
+	}
 	for _, se := range sp.recent {
 		if se.continues(&of) && !se.usedUp() {
 			return se

@@ -15,7 +15,9 @@ import (
 	"context"
 	"hash/maphash"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -59,14 +61,26 @@ func Judge(resp *http.Response, refusal int) Verdict {
 // Origin is what has a password: scheme, host and port, or a proxy.
 type Origin struct{ Scheme, Host string }
 
-// OriginOf returns the origin of u, in one form for all spellings: lower case, without default port and trailing dot.
+// OriginOf returns the origin of u, in one form for all spellings, as renew.Transport takes them for the same: a redirect
+// could else make a new one, with a first attempt of its own, of each.
 func OriginOf(u *url.URL) Origin {
-	o := Origin{strings.ToLower(u.Scheme), strings.ToLower(u.Host)}
-	port := ":443"
-	if o.Scheme == "http" {
-		port = ":80"
+	o := Origin{strings.ToLower(u.Scheme), strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")}
+	if strings.HasPrefix(u.Host, "[") {
+		if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
+			o.Host = addr.String()
+		}
+		o.Host = "[" + o.Host + "]"
 	}
-	o.Host = strings.TrimSuffix(strings.TrimSuffix(o.Host, port), ".")
+	port := u.Port()
+	if port == "" {
+		return o
+	}
+	if n, err := strconv.Atoi(port); err == nil {
+		port = strconv.Itoa(n)
+	}
+	if (o.Scheme != "http" || port != "80") && (o.Scheme != "https" || port != "443") {
+		o.Host += ":" + port
+	}
 	return o
 }
 

@@ -475,6 +475,12 @@ func TestOriginOf(t *testing.T) {
 		"http://api.example.:80":    {"http", "api.example"},
 		"https://api.example:80":    {"https", "api.example:80"},
 		"http://[::1]:8080/":        {"http", "[::1]:8080"},
+		"https://api.example:00443": {"https", "api.example"},
+		"https://api.example:":      {"https", "api.example"},
+		"https://api.example.:0844": {"https", "api.example:844"},
+		"https://u:p@api.example":   {"https", "api.example"},
+		"http://[0:0::1]:80/":       {"http", "[::1]"},
+		"http://[FE80::1%25Eth0]":   {"http", "[fe80::1%Eth0]"},
 	} {
 		u, err := url.Parse(text)
 		if err != nil {
