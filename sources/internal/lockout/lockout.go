@@ -9,6 +9,9 @@
 // accepts; and the password is in doubt, until another path, once and for no unit, has accepted or refused it. If it
 // accepts, all but the first path flow again. So a password that is no good costs one refusal and the
 // units; one that was accepted before and is used on several paths, two and the units.
+//
+// Another password starts anew (R23), if it replaces one that is good; in place of one that is not, it does so once in a
+// window of the budget, and takes units otherwise.
 package lockout
 
 import (
@@ -94,7 +97,11 @@ type Gates struct {
 
 // pair are the gates of an origin: of the password in use, and of the one before it. A function that says the
 // old one again, because it was slow or cannot make up its mind, does not start anew with it.
-type pair struct{ now, before *gate }
+type pair struct {
+	now, before *gate
+	renewed     bool          // a password that was not good has been replaced
+	at          time.Duration // when that was allowed to start anew
+}
 
 // Request is what an attempt is for.
 type Request struct {
@@ -114,7 +121,7 @@ type Request struct {
 //
 // The error is ask's, the cause of ctx, or a *renew.BudgetError when there is no unit.
 func (s *Gates) Begin(ctx context.Context, r Request, ask func(context.Context) (renew.Secret, error)) (*Attempt, renew.Secret, error) {
-	path := maphash.String(seed, r.Path)
+	path := hash(r.Path)
 	for {
 		password, err := ask(ctx)
 		if err != nil {
@@ -149,7 +156,18 @@ func (s *Gates) gate(r Request, password renew.Secret) *gate {
 		if r.Budget == nil {
 			r.Budget = &s.own
 		}
-		p.now, p.before = &gate{source: r.Source, host: r.Origin.Host, budget: r.Budget, clock: r.Clock, password: password}, p.now
+		g := &gate{source: r.Source, host: r.Origin.Host, budget: r.Budget, clock: r.Clock, password: password}
+		if p.now != nil && !p.now.isGood() {
+			// R23: what replaces a password that was not good starts anew. Once in a window: a function that
+			// always says something else would never run out of first attempts.
+			now := r.Clock.Now().Mono
+			if p.renewed && now-p.at < r.Budget.Span() {
+				g.state = bad
+			} else {
+				p.renewed, p.at = true, now
+			}
+		}
+		p.now, p.before = g, p.now
 	}
 	if s.all == nil {
 		s.all = make(map[Origin]pair)
@@ -165,7 +183,7 @@ const (
 	unknown state = iota // never accepted, never refused
 	good                 // accepted
 	doubted              // accepted once, and since then refused on one path
-	bad                  // refused
+	bad                  // refused, or in place of one that was not good
 )
 
 // maxSuspects is how many paths a gate remembers. Beyond, it forgets them and learns them anew.
@@ -189,12 +207,20 @@ type gate struct {
 	turn     *Attempt
 }
 
-// seed is for hashes of paths, which may be long.
 var seed = maphash.MakeSeed()
+
+// hash is what is kept of a path, which may be long.
+func hash(path string) uint64 { return maphash.String(seed, path) }
 
 // has reports whether g, which may be nil, is the gate of password.
 func (g *gate) has(password renew.Secret) bool {
 	return g != nil && g.password.Reveal() == password.Reveal()
+}
+
+func (g *gate) isGood() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.state == good
 }
 
 // try starts an attempt. If another one must end first, it returns what is closed then.
@@ -238,7 +264,7 @@ func (s *Gates) Check(o Origin, path string, password renew.Secret) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, suspect := g.suspects[maphash.String(seed, path)]; !suspect && g.state != bad {
+	if _, suspect := g.suspects[hash(path)]; !suspect && g.state != bad {
 		return nil
 	}
 	now := g.clock.Now()

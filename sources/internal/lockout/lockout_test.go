@@ -326,6 +326,53 @@ func TestR23_AnotherPassword(t *testing.T) {
 	})
 }
 
+// A function that says another wrong password each time, one by one or all at once: two are free, and then it takes units.
+func TestR18_AlwaysAnotherPassword(t *testing.T) {
+	for _, atOnce := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var s Gates
+			var asked, sent atomic.Int32
+			ask := func(context.Context) (renew.Secret, error) {
+				return renew.NewSecret(fmt.Sprint("password ", asked.Add(1))), nil
+			}
+			round := func() {
+				var wg sync.WaitGroup
+				for range 100 {
+					try := func() {
+						a, _, err := s.Begin(t.Context(), at("/"), ask)
+						if err != nil {
+							if !errors.Is(err, renew.ErrBudgetSpent) {
+								t.Error(err)
+							}
+							return
+						}
+						sent.Add(1)
+						if atOnce {
+							time.Sleep(time.Second)
+						}
+						a.End(Refused)
+					}
+					if atOnce {
+						wg.Go(try)
+					} else {
+						try()
+					}
+				}
+				wg.Wait()
+			}
+			round()
+			if got := sent.Load(); got != 6 {
+				t.Errorf("at once %v: %d attempts, want 6: the first, the one in its place, and 4 units", atOnce, got)
+			}
+			time.Sleep(10 * time.Minute)
+			round()
+			if got := sent.Load(); got != 11 {
+				t.Errorf("at once %v: %d attempts in two windows, want 11", atOnce, got)
+			}
+		})
+	}
+}
+
 // Those who wait ask for the password again, so that none of them sends one that was replaced meanwhile.
 func TestR23_WaitersAskAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
