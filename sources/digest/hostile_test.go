@@ -236,3 +236,30 @@ func TestR29_NonceInUseComesAgain(t *testing.T) {
 		t.Error("it is counted from one again")
 	}
 }
+
+// Two 401 with the same nonce, and the first answer is under way still.
+func TestR29_NonceOfTwoChallenges(t *testing.T) {
+	s := &Signer{Username: "u", Password: renew.NewSecret("the password")}
+	req, _ := http.NewRequest("GET", origin+"/", nil)
+	const challenge = `Digest realm="r", nonce="n", qop="auth"`
+	var counts []string
+	for range 2 {
+		replay, err := s.Refused(req, bare, unauthorized(challenge))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := replay(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		header, err := parts(req.Header.Get("Authorization"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts = append(counts, header["nc"])
+		s.Answered(req, c, nil) // no answer came
+	}
+	if fmt.Sprint(counts) != "[00000001 00000002]" {
+		t.Errorf("the counts are %v", counts)
+	}
+}
