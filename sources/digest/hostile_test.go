@@ -81,7 +81,7 @@ func TestR10_PanicsLeaveNoWaiterBehind(t *testing.T) {
 			s.BadRspauth = func(*http.Request, error) { panic("a hook") }
 			if in == "Cnonce" {
 				s.Cnonce = func() string {
-					if calls++; calls == 2 {
+					if calls++; calls == 4 { // after three challenges, that of the first nextnonce
 						panic("a hook")
 					}
 					return fmt.Sprint("cnonce", calls)
