@@ -8,5 +8,8 @@
 //
 // One path that answers 401 to everybody does not take the others down (R22): a path that refuses a password which
 // was accepted before takes a unit for each further request to it, and the other paths go on after one of them has been accepted again,
-// for which no unit is needed.
+// for which no unit is needed. That is free for two paths in 10 minutes, since a path that accepts may look at no password at all:
+// beyond, a path that has not accepted since the first refusal is asked one request at a time, for a unit that comes back when it accepts.
+//
+// Another password of PasswordFunc starts anew. In place of one that was not accepted last, it does so once in 10 minutes, and takes units otherwise.
 package basic

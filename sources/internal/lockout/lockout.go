@@ -7,8 +7,10 @@
 // One path that answers 401 to everybody must not take the good ones down (R22). So when a password that has been
 // accepted is refused on a path, two things are kept apart: that path needs a unit for each further attempt, until it
 // accepts; and the password is in doubt, until another path, once and for no unit, has accepted or refused it. If it
-// accepts, all but the first path flow again. So a password that is no good costs one refusal and the
-// units; one that was accepted before and is used on several paths, two and the units.
+// accepts, all but the first path flow again. A path that accepts may be one that looks at no password, so this
+// is free for two paths in a window of the budget: beyond, a path takes a unit unless it has accepted since the first refusal,
+// and gets it back when it accepts. So a password that is no good costs one refusal and the
+// units; one that was accepted before or seems to be, two and the units.
 //
 // Another password starts anew (R23), if it replaces one that is good; in place of one that is not, it does so once in a
 // window of the budget, and takes units otherwise.
@@ -157,6 +159,7 @@ func (s *Gates) gate(r Request, password renew.Secret) *gate {
 			r.Budget = &s.own
 		}
 		g := &gate{source: r.Source, host: r.Origin.Host, budget: r.Budget, clock: r.Clock, password: password}
+		g.free.Units, g.free.Window = freeRefusals, r.Budget.Span()
 		if p.now != nil && !p.now.isGood() {
 			// R23: what replaces a password that was not good starts anew. Once in a window: a function that
 			// always says something else would never run out of first attempts.
@@ -186,8 +189,13 @@ const (
 	bad                  // refused, or in place of one that was not good
 )
 
-// maxSuspects is how many paths a gate remembers. Beyond, it forgets them and learns them anew.
-const maxSuspects = 64
+const (
+	// maxSuspects is how many paths of each kind a gate remembers. Beyond, it forgets them and learns them anew.
+	maxSuspects = 64
+	// freeRefusals is how many refusals in a window need no unit: the first, and the one that tells a path that
+	// refuses everybody from a password that is no good any more.
+	freeRefusals = 2
+)
 
 // gate is what is known of one password at one origin.
 type gate struct {
@@ -201,6 +209,10 @@ type gate struct {
 	state state
 	// suspects are the paths that have refused the password after it had been accepted, as hashes.
 	suspects map[uint64]struct{}
+	// proven are paths that have accepted it since there are suspects.
+	proven map[uint64]struct{}
+	// free counts the refusals that took no unit.
+	free     budget.Budget
 	seq      uint64 // attempts so far
 	accepted uint64 // the latest attempt that was accepted
 	refused  uint64 // the latest that was refused
@@ -228,18 +240,18 @@ func (g *gate) try(ctx context.Context, path uint64) (*Attempt, <-chan struct{},
 	a := &Attempt{gate: g, path: path}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	_, suspect := g.suspects[path]
-	if g.state != good || suspect {
+	needs, careful := g.needsUnit(path)
+	if g.state != good || needs {
 		switch {
 		case ctx.Err() != nil:
 			return nil, nil, context.Cause(ctx)
 		case g.turn != nil:
 			return nil, g.turn.done, nil
-		case suspect || g.state == bad:
+		case needs:
 			if err := g.reserve(); err != nil {
 				return nil, nil, err
 			}
-			a.unit = true
+			a.unit, a.careful = true, careful
 		}
 		a.done = make(chan struct{})
 		g.turn = a
@@ -264,7 +276,7 @@ func (s *Gates) Check(o Origin, path string, password renew.Secret) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, suspect := g.suspects[hash(path)]; !suspect && g.state != bad {
+	if needs, _ := g.needsUnit(hash(path)); !needs {
 		return nil
 	}
 	now := g.clock.Now()
@@ -272,6 +284,18 @@ func (s *Gates) Check(o Origin, path string, password renew.Secret) error {
 		return g.spent(now, at)
 	}
 	return nil
+}
+
+// needsUnit reports whether an attempt at a path needs a unit; careful says that only other paths are the reason. It needs g.mu.
+func (g *gate) needsUnit(path uint64) (needs, careful bool) {
+	if _, suspect := g.suspects[path]; suspect || g.state == bad {
+		return true, false
+	}
+	if _, proven := g.proven[path]; proven || len(g.suspects) == 0 {
+		return false, false
+	}
+	careful = g.free.Left(g.clock.Now().Mono) == 0
+	return careful, careful
 }
 
 // reserve takes a unit of the budget. It needs g.mu.
@@ -294,13 +318,14 @@ func (g *gate) spent(now clock.Instant, at time.Duration) error {
 
 // Attempt is one request with the password. It is over when End was called.
 type Attempt struct {
-	gate  *gate
-	seq   uint64
-	path  uint64        // as a hash
-	unit  bool          // one is reserved
-	done  chan struct{} // of an attempt that others wait for, else nil
-	ended bool          // guarded by gate.mu
-	wire  wire
+	gate    *gate
+	seq     uint64
+	path    uint64        // as a hash
+	unit    bool          // one is reserved
+	careful bool          // it comes back when the path accepts
+	done    chan struct{} // of an attempt that others wait for, else nil
+	ended   bool          // guarded by gate.mu
+	wire    wire
 }
 
 // Costs reports whether the attempt has taken a unit: the password was refused before.
@@ -322,7 +347,7 @@ func (a *Attempt) End(v Verdict) {
 		v = Unjudged
 	}
 	if a.unit {
-		if v == Unjudged {
+		if v == Unjudged || v == Accepted && a.careful {
 			g.budget.Release()
 		} else {
 			g.budget.Spend(g.clock.Now().Mono)
@@ -349,15 +374,27 @@ func (g *gate) accept(a *Attempt) {
 		return
 	}
 	g.state = good
-	if len(g.suspects) > 0 {
-		delete(g.suspects, a.path)
+	delete(g.suspects, a.path)
+	if len(g.suspects) == 0 {
+		g.proven = nil
+		return
 	}
+	if g.proven == nil || len(g.proven) == maxSuspects {
+		g.proven = make(map[uint64]struct{})
+	}
+	g.proven[a.path] = struct{}{}
 }
 
 func (g *gate) refuse(a *Attempt) {
 	g.refused = max(g.refused, a.seq)
 	if a.seq < g.accepted {
 		return
+	}
+	if !a.unit {
+		g.free.Charge(g.clock.Now().Mono, 1)
+	}
+	if _, proven := g.proven[a.path]; proven {
+		g.proven = nil // the password is no good any more, or all of them may be next
 	}
 	if g.state == unknown || g.state == bad {
 		g.state = bad

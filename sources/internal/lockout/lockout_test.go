@@ -283,17 +283,73 @@ func TestR22_PasswordChangedElsewhere(t *testing.T) {
 	})
 }
 
+// A server with a path that looks at no password, and a wrong one: each of the other paths is no first attempt of its own.
+func TestR18_OpenPathBesideMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s Gates
+		for window := 1; window <= 3; window++ {
+			sent := 0
+			for i := range 20 * maxSuspects {
+				attempt(t, &s, at("/open"), Accepted)
+				a, _, err := s.Begin(t.Context(), at(fmt.Sprint("/", i%(2*maxSuspects))), says(secret))
+				if err == nil {
+					sent++
+					a.End(Refused)
+				} else if !errors.Is(err, renew.ErrBudgetSpent) {
+					t.Fatal(err)
+				}
+			}
+			if sent != freeRefusals+budget.DefaultUnits {
+				t.Errorf("%d wrong attempts in window %d, want %d", sent, window, freeRefusals+budget.DefaultUnits)
+			}
+			time.Sleep(budget.DefaultWindow)
+		}
+		if g := s.all[at("/").Origin].now; len(g.suspects) > maxSuspects || len(g.proven) > maxSuspects {
+			t.Errorf("%d and %d paths are remembered", len(g.suspects), len(g.proven))
+		}
+	})
+}
+
+// Many paths that refuse everybody: those that have accepted flow, and the others go one by one while there is a unit, and take none.
 func TestR22_ManyPaths(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s Gates
-		attempt(t, &s, at("/good"), Accepted)
+		r := at("/good")
+		r.Budget = &budget.Budget{}
+		begin := func(path string) *Attempt {
+			t.Helper()
+			r.Path = path
+			a, _, err := s.Begin(t.Context(), r, says(secret))
+			if err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			return a
+		}
+		begin("/good").End(Accepted)
+		for _, path := range []string{"/bad/1", "/bad/2", "/bad/3"} {
+			begin(path).End(Refused)
+			begin("/good").End(Accepted)
+		}
 		for i := range 3 * maxSuspects {
-			attempt(t, &s, at(fmt.Sprint("/bad/", i)), Refused)
-			attempt(t, &s, at("/good"), Accepted)
+			a := begin(fmt.Sprint("/other/", i))
+			if !a.Costs() {
+				t.Fatalf("%d: no unit is reserved", i)
+			}
+			a.End(Accepted)
+			begin("/good").End(Accepted)
 		}
-		if n := len(s.all[at("/").Origin].now.suspects); n == 0 || n > maxSuspects {
-			t.Errorf("%d paths are remembered", n)
+		if left := r.Budget.Left(clock.Real{}.Now().Mono); left != 3 {
+			t.Errorf("%d units are left, want 3: one for /bad/3", left)
 		}
+		for _, path := range []string{"/bad/1", "/bad/2", "/bad/3"} {
+			begin(path).End(Refused)
+			begin("/good").End(Accepted)
+		}
+		r.Path = "/another"
+		spent(t, &s, r)
+		begin("/good").End(Accepted)
+		time.Sleep(budget.DefaultWindow)
+		begin("/another").End(Accepted)
 	})
 }
 

@@ -21,10 +21,16 @@ type record struct {
 	path       string
 	seq        uint64
 	costs      bool // a unit
+	careful    bool // which comes back with an acceptance
 	turn       bool // others waited for it
 	verdict    Verdict
 	begin, end time.Duration
 	ended      bool
+}
+
+// keepsUnit reports whether the unit of an attempt that has ended stays spent.
+func (r *record) keepsUnit() bool {
+	return r.verdict != Unjudged && !(r.careful && r.verdict == Accepted)
 }
 
 // history is what a few requesters did to one gate, with a server that changes its mind.
@@ -55,7 +61,7 @@ func (h *history) begun(r *record) {
 		if !o.ended && o.turn {
 			turns++
 		}
-		if o.costs && (!o.ended || o.verdict != Unjudged && r.begin-o.end < budget.DefaultWindow) {
+		if o.costs && (!o.ended || o.keepsUnit() && r.begin-o.end < budget.DefaultWindow) {
 			units++
 		}
 		if o.ended && o.verdict == Accepted {
@@ -118,7 +124,7 @@ func (h *history) request(rnd *rand.Rand) {
 	if password.Reveal() != secret {
 		h.errorf("another password")
 	}
-	rec := &record{path: path, seq: a.seq, costs: a.Costs(), turn: a.done != nil, begin: h.now()}
+	rec := &record{path: path, seq: a.seq, costs: a.Costs(), careful: a.careful, turn: a.done != nil, begin: h.now()}
 	h.begun(rec)
 	h.all = append(h.all, rec)
 	h.mu.Unlock()
@@ -184,7 +190,7 @@ func TestR18_RandomHistories(t *testing.T) {
 			// In every window, and not only in those that end with an attempt.
 			var spent []time.Duration
 			for _, r := range h.all {
-				if r.costs && r.verdict != Unjudged {
+				if r.costs && r.keepsUnit() {
 					spent = append(spent, r.end)
 				}
 			}
