@@ -31,14 +31,11 @@ func (c Charset) String() string {
 }
 
 var (
-	errNoURL     = errors.New("the request has no URL")
-	errColon     = errors.New("has a colon, which ends the user name on the wire (RFC 7617, section 2)")
-	errControl   = errors.New("has a control character, which RFC 7617, section 2, forbids (a line break at the end of a file?)")
-	errUTF8      = errors.New("is not UTF-8")
-	errLatin1    = errors.New("has a character that ISO 8859-1 has not: set Charset to UTF8, if the server takes it")
-	errProxyURL  = errors.New("is not the URL of a proxy: write http://host:port or https://host:port")
-	errProxyUser = errors.New("has a user name or a password in it: set Username and Password")
-	errProxyPath = errors.New("has a path, a query or a fragment: write http://host:port or https://host:port")
+	errNoURL   = errors.New("the request has no URL")
+	errColon   = errors.New("has a colon, which ends the user name on the wire (RFC 7617, section 2)")
+	errControl = errors.New("has a control character, which RFC 7617, section 2, forbids (a line break at the end of a file?)")
+	errUTF8    = errors.New("is not UTF-8")
+	errLatin1  = errors.New("has a character that ISO 8859-1 has not: set Charset to UTF8, if the server takes it")
 )
 
 func checkUsername(s string, c Charset) error {

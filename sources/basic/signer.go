@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"sync"
 	"weak"
 
@@ -79,7 +78,7 @@ func (s *Signer) Validate() error {
 		return wrong("Password", err.Error())
 	}
 	if s.Proxy != "" {
-		if _, err := parseProxy(s.Proxy); err != nil {
+		if _, err := lockout.ProxyOrigin(s.Proxy); err != nil {
 			return wrong("Proxy", err.Error())
 		}
 	}
@@ -103,8 +102,8 @@ func (s *Signer) Authenticate(req *http.Request) (renew.Credential, error) {
 	o, header, path := lockout.OriginOf(req.URL), "Authorization", req.URL.Path
 	if s.Proxy != "" {
 		// To a proxy all requests are the same.
-		u, _ := parseProxy(s.Proxy) // Validate has checked it
-		o, header, path = lockout.OriginOf(u), "Proxy-Authorization", ""
+		o, _ = lockout.ProxyOrigin(s.Proxy) // Validate has checked it
+		header, path = "Proxy-Authorization", ""
 	}
 	a, value, err := s.begin(req.Context(), o, path)
 	if err != nil {
@@ -179,18 +178,4 @@ func attemptOf(c renew.Credential) (*lockout.Attempt, error) {
 		return nil, &renew.ConfigError{Field: "Credential", Reason: fmt.Sprintf("is a %T: a Signer takes back only what its Authenticate returned", c)}
 	}
 	return a, nil
-}
-
-// parseProxy reads the URL of a proxy. The error quotes nothing of it: it may hold a password.
-func parseProxy(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Host == "" || u.Opaque != "" || u.Scheme != "http" && u.Scheme != "https":
-		return nil, errProxyURL
-	case u.User != nil:
-		return nil, errProxyUser
-	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
-		return nil, errProxyPath
-	}
-	return u, nil
 }

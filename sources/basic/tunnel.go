@@ -50,15 +50,14 @@ func (s *Signer) GetProxyConnectHeader(ctx context.Context, proxy *url.URL, _ st
 	if s.Proxy == "" {
 		return nil, &renew.ConfigError{Field: "Signer.Proxy", Reason: "is empty: name the proxy that the password is for"}
 	}
-	own, _ := parseProxy(s.Proxy) // Validate has checked it
-	o := lockout.OriginOf(own)
+	o, _ := lockout.ProxyOrigin(s.Proxy) // Validate has checked it
 	var err error
 	switch {
 	case proxy == nil || lockout.OriginOf(proxy) != o:
 		err = errOtherProxy
 	case proxy.User != nil:
 		err = errUserinfo
-	case o.Scheme == "http" && !s.AllowPlaintext && !loopback(own.Hostname()):
+	case o.Scheme == "http" && !s.AllowPlaintext && !loopback(proxy.Hostname()):
 		err = errPlaintext
 	}
 	if err != nil {
@@ -94,11 +93,8 @@ func (s *Signer) OnProxyConnectResponse(_ context.Context, _ *url.URL, req *http
 	if resp.StatusCode != http.StatusProxyAuthRequired {
 		return nil
 	}
-	host := ""
-	if own, err := parseProxy(s.Proxy); err == nil {
-		host = lockout.OriginOf(own).Host
-	}
-	return &renew.IssueError{Source: name, Host: host, Status: resp.StatusCode, Kind: renew.Refused, Err: errRefused}
+	o, _ := lockout.ProxyOrigin(s.Proxy) // it may not have been checked: there is no Host then
+	return &renew.IssueError{Source: name, Host: o.Host, Status: resp.StatusCode, Kind: renew.Refused, Err: errRefused}
 }
 
 // answered ends the tunnel's attempt; resp is nil when there was no answer.

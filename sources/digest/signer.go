@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"unicode/utf8"
 
@@ -92,7 +91,6 @@ var (
 	errNoURL   = errors.New("the request has no URL")
 	errControl = errors.New("has a control character (a line break at the end of a file?)")
 	errUTF8    = errors.New("is not UTF-8")
-	errProxy   = errors.New("is not the URL of a proxy: write http://host:port or https://host:port")
 	errRspauth = errors.New("the rspauth is wrong: the answer does not come from a server that knows the password")
 )
 
@@ -120,7 +118,7 @@ func (s *Signer) Validate() error {
 		return wrong("Weakest", "is "+s.Weakest.String()+": it must be one of the constants of this package")
 	}
 	if s.Proxy != "" {
-		if _, err := parseProxy(s.Proxy); err != nil {
+		if _, err := lockout.ProxyOrigin(s.Proxy); err != nil {
 			return wrong("Proxy", err.Error())
 		}
 	}
@@ -140,16 +138,6 @@ func checkText(text string) error {
 		}
 	}
 	return nil
-}
-
-// parseProxy reads the URL of a proxy. The error quotes nothing of it: it may hold a password.
-func parseProxy(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Opaque != "" || u.Scheme != "http" && u.Scheme != "https" ||
-		u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errProxy
-	}
-	return u, nil
 }
 
 // Authenticate puts Authorization on req (Proxy-Authorization with a Proxy), if a nonce is known for it; else req goes
@@ -186,8 +174,8 @@ func (s *Signer) place(req *http.Request) (lockout.Origin, string) {
 	if s.Proxy == "" {
 		return lockout.OriginOf(req.URL), req.URL.Path
 	}
-	u, _ := parseProxy(s.Proxy) // Validate has checked it
-	return lockout.OriginOf(u), ""
+	o, _ := lockout.ProxyOrigin(s.Proxy) // Validate has checked it
+	return o, ""
 }
 
 // answer puts the header on req, as soon as the password may be used.

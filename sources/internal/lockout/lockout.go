@@ -20,10 +20,6 @@ import (
 	"context"
 	"hash/maphash"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -61,32 +57,6 @@ func Judge(resp *http.Response, refusal int) Verdict {
 		return Unknown // before the password was looked at, or because of it: servers differ
 	}
 	return Accepted
-}
-
-// Origin is what has a password: scheme, host and port, or a proxy.
-type Origin struct{ Scheme, Host string }
-
-// OriginOf returns the origin of u, in one form for all spellings, as renew.Transport takes them for the same: a redirect
-// could else make a new one, with a first attempt of its own, of each.
-func OriginOf(u *url.URL) Origin {
-	o := Origin{strings.ToLower(u.Scheme), strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")}
-	if strings.HasPrefix(u.Host, "[") {
-		if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
-			o.Host = addr.String()
-		}
-		o.Host = "[" + o.Host + "]"
-	}
-	port := u.Port()
-	if port == "" {
-		return o
-	}
-	if n, err := strconv.Atoi(port); err == nil {
-		port = strconv.Itoa(n)
-	}
-	if (o.Scheme != "http" || port != "80") && (o.Scheme != "https" || port != "443") {
-		o.Host += ":" + port
-	}
-	return o
 }
 
 // Gates are the gates of one signer: one for each origin and password. The zero Gates are ready for use, and safe for
