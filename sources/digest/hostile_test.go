@@ -263,3 +263,28 @@ func TestR29_NonceOfTwoChallenges(t *testing.T) {
 		t.Errorf("the counts are %v", counts)
 	}
 }
+
+// A URL without a path is one for "/".
+func TestDomain_EmptyPath(t *testing.T) {
+	p := newPeer()
+	p.extra = `domain="/"`
+	h := &inProcess{Handler: p}
+	c := clientOf(t, signerFor(p), h)
+	for range 3 {
+		mustGet(t, c, "")
+	}
+	if got := h.sent.Load(); got != 4 {
+		t.Errorf("%d requests, want 4", got)
+	}
+}
+
+// An answer whose rspauth covers its body, though auth was asked for, cannot be judged, and is not called a fake.
+func TestRspauth_OfTheBody(t *testing.T) {
+	s, req := primed(t, "MD5")
+	s.BadRspauth = func(_ *http.Request, err error) { t.Error(err) }
+	c, err := s.Authenticate(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Answered(req, c, &http.Response{StatusCode: 200, Header: http.Header{"Authentication-Info": {`qop=auth-int, rspauth="00"`}}})
+}

@@ -141,10 +141,11 @@ func (a *answer) appendHA2(dst []byte, method string, bodyHash []byte) []byte {
 }
 
 // proven reports whether the rspauth in an answer is that of a server which knows the password. There may be none, and the
-// one of auth-int covers a body that was not read: both are taken.
+// one of auth-int, which an answer to auth may have too (RFC 7616, section 3.5), covers a body that was not read: both are taken.
 func (a *answer) proven(info challenge.Params) bool {
 	rspauth, has := info.Get("rspauth")
-	if !has || a.session.basic || a.session.qop == "auth-int" {
+	qop, _ := info.Get("qop")
+	if !has || a.session.basic || a.session.qop == "auth-int" || strings.EqualFold(qop, "auth-int") {
 		return true
 	}
 	var room [64]byte

@@ -1,6 +1,7 @@
 package digest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -155,7 +156,7 @@ func (s *Signer) Authenticate(req *http.Request) (renew.Credential, error) {
 		return nil, invalid(errNoURL)
 	}
 	o, path := s.place(req)
-	se := s.spaces.take(o, req.URL.EscapedPath())
+	se := s.spaces.take(o, cmp.Or(req.URL.EscapedPath(), "/"))
 	if se == nil {
 		password, err := s.password(req.Context())
 		if err == nil {
