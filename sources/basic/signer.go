@@ -26,8 +26,8 @@ type Signer struct {
 	Username string
 	// Password must have no control character (section 2). Set it or PasswordFunc.
 	Password renew.Secret
-	// PasswordFunc is asked for the password at each request, with its context, and again after a refusal: when it says another
-	// one, the request is sent once more. Its error is a local fault; its text is shown, so it must
+	// PasswordFunc is asked for the password at each request, with its context, and again after each wait for another one and after a refusal:
+	// when it says another password then, the request is sent once more. It should keep what is slow to get. Its error is a local fault; its text is shown, so it must
 	// not hold the password.
 	PasswordFunc func(context.Context) (renew.Secret, error)
 	// Charset is how user name and password are encoded. Zero is UTF8.

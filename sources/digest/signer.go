@@ -36,8 +36,8 @@ type Signer struct {
 	Username string
 	// Password must be UTF-8 without control characters. Set it or PasswordFunc.
 	Password renew.Secret
-	// PasswordFunc is asked for the password at each answer, with the request's context, and again after a refusal: when
-	// it says another one, the request is sent once more. Its error is a local fault; its text is shown, so it must not
+	// PasswordFunc is asked for the password at each request and at each answer, with the request's context, and again after a wait or a
+	// refusal: when it says another one then, the request is sent once more. It should keep what is slow to get. Its error is a local fault; its text is shown, so it must not
 	// hold the password.
 	PasswordFunc func(context.Context) (renew.Secret, error)
 	// Weakest is the weakest algorithm to answer. Zero is MD5, which is all that many servers have. A challenge with a

@@ -360,17 +360,18 @@ func (g *gate) refuse(a *Attempt) {
 	if a.seq < g.accepted {
 		return
 	}
-	if !a.unit {
-		g.free.Charge(g.clock.Now().Mono, 1)
-	}
 	if _, proven := g.proven[a.path]; proven {
 		g.proven = nil // the password is no good any more, or all of them may be next
 	}
-	if g.state == unknown || g.state == bad {
-		g.state = bad
+	_, known := g.suspects[a.path]
+	if known || g.state == bad {
 		return
 	}
-	if _, known := g.suspects[a.path]; known {
+	if !a.unit {
+		g.free.Charge(g.clock.Now().Mono, 1)
+	}
+	if g.state == unknown {
+		g.state = bad
 		return
 	}
 	if g.suspects == nil || len(g.suspects) == maxSuspects {

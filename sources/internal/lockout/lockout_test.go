@@ -310,6 +310,31 @@ func TestR18_OpenPathBesideMany(t *testing.T) {
 	})
 }
 
+// One path that refuses many requests at once is one path.
+func TestR22_OnePathAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s Gates
+		attempt(t, &s, at("/good"), Accepted)
+		var open []*Attempt
+		for range 50 {
+			a, _, err := s.Begin(t.Context(), at("/bad"), says(secret))
+			if err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, a)
+		}
+		for _, a := range open {
+			a.End(Refused)
+		}
+		attempt(t, &s, at("/good"), Accepted)
+		for i := range 10 {
+			if !flows(t, &s, fmt.Sprint("/other/", i)) {
+				t.Errorf("/other/%d does not flow", i)
+			}
+		}
+	})
+}
+
 // Many paths that refuse everybody: those that have accepted flow, and the others go one by one while there is a unit, and take none.
 func TestR22_ManyPaths(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
