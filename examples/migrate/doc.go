@@ -8,6 +8,10 @@
 //	requests-crtauth 0.4                      requests_crtauth_test.go   sources/crtauth
 //	ToopherPython 1.1.0 (and 2.0.0)           toopher_python_test.go     sources/toopher, examples/toopher
 //	requests-oauthlib 2.0, its OAuth 1 half   oauth1_session_test.go     sources/oauth1
+//	requests-oauthlib 2.0, its OAuth 2 half   oauth2_test.go             sources/oauth2
+//	requests.auth: Basic, Digest, proxies     requests_auth_test.go      sources/basic, sources/digest
+//	an HMAC of the body in a header           hmac_test.go               sources/hmac
+//	a JWT of PyJWT in a header                jwt_test.go                sources/jwt
 //
 // What holds for all of them:
 //
