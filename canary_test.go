@@ -281,9 +281,9 @@ func samples(t *testing.T) map[string][]any {
 		"ExistingCredentialError": {existingErr}, "PerOriginError": {perErr},
 		"Status": {ts.Status(), down.Status(), m.Status()}, "Change": {renew.Change{Err: ie}},
 		"State": {renew.StateReady}, "Kind": {renew.Refused}, "Action": {renew.ActionRetry}, "Existing": {renew.Replace},
-		"Credential": {renew.Credential(tok)},
+		"Credential": {renew.Credential(tok)}, "Replay": {renew.Replay(ts.Authenticate)},
 		// Interfaces have no values of their own.
-		"Source": nil, "Reissuer": nil, "Revoker": nil, "Authorizer": nil, "Validator": nil, "Describer": nil, "Authenticator": nil, "Accepter": nil,
+		"Source": nil, "Reissuer": nil, "Revoker": nil, "Authorizer": nil, "Validator": nil, "Describer": nil, "Authenticator": nil, "Answerer": nil, "RefusalJudge": nil,
 	}
 }
 
