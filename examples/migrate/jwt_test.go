@@ -65,8 +65,8 @@ func Example_jwtInAHeader() {
 	fmt.Println(text(must(client.Get(server.URL + "/v1/apps"))))
 	fmt.Println(text(must(client.Get(server.URL + "/v1/apps")))) // the same token
 
-	// Eight minutes later another one is in service, signed by timer.
-	clk.Advance(8 * time.Minute)
+	// Nine minutes later another one is in service, signed by timer.
+	clk.Advance(9 * time.Minute)
 	for ts.Status().Generation < 2 { // it is being signed
 		runtime.Gosched()
 	}
