@@ -53,7 +53,7 @@ func (c *client) validateAuth() error {
 	case c.style == ClientSecretJWT && c.assertion != nil && (c.assertion.KeyFunc != nil || !c.assertion.Key.IsZero()):
 		return wrong("ClientAssertion", "has a key, but ClientSecretJWT signs with the client secret")
 	case c.style == ClientSecretJWT && c.secretFunc == nil, c.style == PrivateKeyJWT && c.assertion != nil:
-		return within(c.typ+".ClientAssertion", c.signer(c.style, c.secret, c.place()).Validate())
+		return within(c.typ+".ClientAssertion", c.signer(c.style, c.secret).Validate())
 	}
 	return nil
 }
@@ -67,27 +67,28 @@ func within(field string, err error) error {
 }
 
 // authenticate returns the secret or the JWT that goes into the next request.
-func (c *client) authenticate(ctx context.Context, style AuthStyle, audience string) (secret, assertion renew.Secret, err error) {
+func (c *client) authenticate(ctx context.Context, style AuthStyle) (secret, assertion renew.Secret, err error) {
 	switch style {
 	case InHeader, InParams:
 		secret, err = input.Secret(ctx, c.name, "ClientSecret", c.secret, c.secretFunc)
 		return secret, renew.Secret{}, err
 	case PrivateKeyJWT:
-		assertion, err = assertionOf(ctx, c.name, "ClientAssertion", c.signer(style, renew.Secret{}, audience), c.assertionFunc)
+		assertion, err = assertionOf(ctx, c.name, "ClientAssertion", c.signer(style, renew.Secret{}), c.assertionFunc)
 		return renew.Secret{}, assertion, err
 	case ClientSecretJWT:
 		if secret, err = input.Secret(ctx, c.name, "ClientSecret", c.secret, c.secretFunc); err != nil {
 			return renew.Secret{}, renew.Secret{}, err
 		}
-		assertion, err = assertionOf(ctx, c.name, "ClientAssertion", c.signer(style, secret, audience), nil)
+		assertion, err = assertionOf(ctx, c.name, "ClientAssertion", c.signer(style, secret), nil)
 		return renew.Secret{}, assertion, err
 	}
 	return renew.Secret{}, renew.Secret{}, nil
 }
 
 // signer returns what signs the JWT that authenticates the client: RFC 7523, section 3, has iss and sub name the client, and
-// aud the server, by the URL of its token endpoint unless that is set.
-func (c *client) signer(style AuthStyle, secret renew.Secret, audience string) *jwt.Source {
+// aud the server. That is the one that was configured, and never an endpoint that metadata name: an issuer which
+// names the token endpoint of another one there would get JWTs that the other one takes.
+func (c *client) signer(style AuthStyle, secret renew.Secret) *jwt.Source {
 	var src jwt.Source
 	if c.assertion != nil {
 		src = *c.assertion
@@ -97,12 +98,8 @@ func (c *client) signer(style AuthStyle, secret renew.Secret, audience string) *
 		src.Algorithm = cmp.Or(src.Algorithm, jwt.HS256)
 	}
 	src.Issuer, src.Subject = cmp.Or(src.Issuer, c.clientID), cmp.Or(src.Subject, c.clientID)
-	return c.addressed(src, audience)
+	return c.addressed(src, c.place())
 }
-
-// audience is whom a JWT is for, where its own Audience does not say: the token endpoint as it is configured, or as
-// an issuer's metadata name it.
-func (c *client) audience(md *Metadata) string { return cmp.Or(md.TokenURL, c.place()) }
 
 // addressed fills in whom a JWT is for, and the clock.
 func (c *client) addressed(src jwt.Source, audience string) *jwt.Source {

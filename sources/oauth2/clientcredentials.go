@@ -33,7 +33,7 @@ type ClientCredentials struct {
 	// AuthStyle says how id and secret are sent. Zero is InHeader.
 	AuthStyle AuthStyle
 	// ClientAssertion makes the JWT of PrivateKeyJWT and ClientSecretJWT, a new one for each request. Where they are not set,
-	// its Issuer and Subject are the ClientID and its Audience is the TokenURL; some servers want their issuer identifier there.
+	// its Issuer and Subject are the ClientID and its Audience is the TokenURL, or the Issuer where that is set instead.
 	// PrivateKeyJWT needs it or ClientAssertionFunc; ClientSecretJWT only where HS256 or DefaultLifetime is wrong, and without a key.
 	ClientAssertion *jwt.Source
 	// ClientAssertionFunc is asked for that JWT at each request with PrivateKeyJWT, with its ctx: for one that others sign, such as

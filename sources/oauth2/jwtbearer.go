@@ -128,7 +128,7 @@ func (s *JWTBearer) Issue(ctx context.Context) (*renew.Token, error) {
 	}
 	var src *jwt.Source
 	if s.Assertion != nil {
-		src = c.addressed(*s.Assertion, c.audience(md))
+		src = c.addressed(*s.Assertion, md.TokenURL) // which is where it goes, and nowhere else
 	}
 	assertion, err := assertionOf(ctx, c.name, "Assertion", src, s.AssertionFunc)
 	if err != nil {

@@ -152,7 +152,7 @@ func (c *client) postTo(ctx context.Context, md *Metadata, grant string, set url
 // request makes a request that the client authenticates.
 func (c *client) request(ctx context.Context, md *Metadata, endpoint string, form url.Values) (*tokenendpoint.Request, error) {
 	style := c.styleAt(md)
-	secret, assertion, err := c.authenticate(ctx, style, c.audience(md))
+	secret, assertion, err := c.authenticate(ctx, style)
 	if err != nil {
 		return nil, err
 	}
