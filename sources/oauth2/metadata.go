@@ -65,20 +65,9 @@ func fetchMetadata(ctx context.Context, like *tokenendpoint.Request, issuer stri
 	for _, place := range places {
 		req := *like
 		req.URL = place
-		_, body, err := req.Get(ctx)
-		if err == nil {
-			var md *Metadata
-			if md, err = readMetadata(body, issuer, like.AllowPlaintext); err == nil {
-				return md, nil
-			}
-			e := &renew.IssueError{Source: like.Source, Host: tokenendpoint.Host(issuer), Status: http.StatusOK, Err: err}
-			if _, ok := errors.AsType[*MetadataError](err); ok {
-				e.Kind, e.Permanent = renew.Invalid, true
-				return nil, e
-			}
-			err = e
-		} else if !isAbsent(err) {
-			return nil, err
+		md, err := metadataAt(ctx, &req, issuer)
+		if err == nil || !isAbsent(err) {
+			return md, err
 		}
 		if first == nil {
 			first = err
@@ -87,17 +76,35 @@ func fetchMetadata(ctx context.Context, like *tokenendpoint.Request, issuer stri
 	return nil, first
 }
 
-// isAbsent reports whether the answer may mean that the document is at another place.
+// metadataAt asks at one place.
+func metadataAt(ctx context.Context, req *tokenendpoint.Request, issuer string) (*Metadata, error) {
+	_, body, err := req.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	md, err := readMetadata(body, issuer, req.AllowPlaintext)
+	if err == nil {
+		return md, nil
+	}
+	e := &renew.IssueError{Source: req.Source, Host: tokenendpoint.Host(issuer), Status: http.StatusOK, Err: err}
+	if _, ok := errors.AsType[*MetadataError](err); ok {
+		e.Kind, e.Permanent = renew.Invalid, true
+	}
+	return nil, e
+}
+
+// isAbsent reports whether the answer may mean that the document is at another place: servers answer so, or by a redirect
+// to a login, to what they do not know. A document that is wrong ends the search.
 func isAbsent(err error) bool {
 	e, ok := errors.AsType[*renew.IssueError](err)
-	if !ok {
+	if _, wrong := errors.AsType[*MetadataError](err); !ok || wrong {
 		return false
 	}
 	switch e.Status {
-	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
+	case http.StatusOK, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
 		return true
 	}
-	return false
+	return e.Status/100 == 3
 }
 
 // wellKnown returns where the metadata of an issuer may be, the most likely place first: RFC 8414, section 3.1, puts

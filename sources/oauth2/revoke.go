@@ -64,7 +64,7 @@ func (c *client) revokeOne(ctx context.Context, md *Metadata, token renew.Secret
 // isPage reports whether a reply is HTML: a login form or a portal that stands before the server. The body of a
 // revocation means nothing otherwise (RFC 7009, section 2.2).
 func isPage(h http.Header, body []byte) bool {
-	body = bytes.TrimLeft(body, " \t\r\n")
+	body = bytes.TrimLeft(bytes.TrimPrefix(body, []byte("\ufeff")), " \t\r\n")
 	media, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
 	return len(body) > 0 && (media == "text/html" || media == "application/xhtml+xml" || body[0] == '<')
 }

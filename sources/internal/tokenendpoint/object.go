@@ -1,7 +1,6 @@
 package tokenendpoint
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,10 +18,6 @@ type Object struct{ m members }
 func ParseObject(body []byte, names ...string) (Object, error) {
 	if len(body) > MaxReply {
 		return Object{}, fmt.Errorf("it is longer than %d bytes", MaxReply)
-	}
-	body = bytes.TrimLeft(bytes.TrimPrefix(body, []byte("\ufeff")), " \t\r\n")
-	if len(body) == 0 || body[0] != '{' {
-		return Object{}, errJSON
 	}
 	m, err := parseObject(body, func(name string) bool { return slices.Contains(names, name) })
 	return Object{m}, err
@@ -61,15 +56,22 @@ func (o Object) Seconds(name string) (time.Duration, error) {
 	return d, nil
 }
 
-// judgeReply tells what a reply means that should hold no token: nil, or an error without Source and Host.
+// judgeReply tells what a reply means that should hold no token: nil, or an error without Source and Host. A 2xx
+// passes only if it says no error in any form; one whose parameters cannot be read may say one.
 func judgeReply(a answer, now time.Time) *renew.IssueError {
-	m, _ := parse(a.header.Get("Content-Type"), a.body)
+	m, err := parse(a.header.Get("Content-Type"), a.body)
 	code := errorCode(m)
-	if a.status/100 == 2 && code == "" {
+	if a.status/100 != 2 || code != "" {
+		pause, asked := RetryAfter(a.header, now)
+		return judge(a.status, code, pause, asked)
+	}
+	if says := string(m["error"]); says != "" && says != "null" && says != `""` && says != "false" {
+		err = errors.New("its error is no code")
+	}
+	if err == nil || errors.Is(err, errNoObject) { // what is there beside parameters is for the caller
 		return nil
 	}
-	pause, asked := RetryAfter(a.header, now)
-	return judge(a.status, code, pause, asked)
+	return &renew.IssueError{Status: a.status, Err: fmt.Errorf("the reply is not in the protocol's form: %w", err)}
 }
 
 // ErrorCode returns the error code that a redirect or a reply names, or the empty string where the text cannot

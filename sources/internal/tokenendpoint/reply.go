@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/sources/internal/header"
+	"github.com/seed-f29168f7/renew/sources/internal/jsonobject"
 )
 
 // MaxLife bounds every life, so that no deadline computed from one overflows: 100 years.
@@ -71,12 +71,12 @@ func parse(contentType string, body []byte) (members, error) {
 	if media, _, err := mime.ParseMediaType(contentType); err == nil && media == "application/x-www-form-urlencoded" && len(body) > 0 {
 		return parseForm(string(body))
 	}
-	return nil, errors.New("it is not a JSON object")
+	return nil, errNoObject
 }
 
 var (
-	errJSON  = errors.New("it is not one JSON object") // of the parser's own errors some quote the text
-	errTwice = errors.New("a parameter stands in it twice")
+	errNoObject = errors.New("it is not a JSON object")
+	errTwice    = errors.New("a parameter stands in it twice")
 )
 
 // parseObject reads the wanted members of one object, and nothing may stand behind it. Names are compared
@@ -84,30 +84,14 @@ var (
 // MUST NOT be included more than once", or two readers could see two tokens.
 func parseObject(body []byte, wanted func(name string) bool) (members, error) {
 	m := make(members, 8)
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if _, err := dec.Token(); err != nil { // the brace
-		return nil, errJSON
-	}
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return nil, errJSON
+	err := jsonobject.Members(body, func(name string, value json.RawMessage) error {
+		if !wanted(name) {
+			return nil
 		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, errJSON
-		}
-		if name := name.(string); wanted(name) { // the decoder takes only strings for names
-			if err := m.add(name, value); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if _, err := dec.Token(); err != nil { // the closing brace
-		return nil, errJSON
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, errJSON
+		return m.add(name, value)
+	})
+	if err != nil {
+		return nil, err
 	}
 	return m, nil
 }
