@@ -213,16 +213,33 @@ func (c *client) endpoints(ctx context.Context) (*Metadata, error) {
 	defer stop()
 	md, err := fetchMetadata(ctx, &tokenendpoint.Request{Source: c.name, AllowPlaintext: c.allowPlaintext, Client: c.http, Clock: c.clock}, c.issuer)
 	if err != nil {
-		return nil, err
+		return nil, withoutMetadata(err)
 	}
 	for _, need := range []struct{ member, url string }{
 		{"token_endpoint", md.TokenURL}, {"device_authorization_endpoint", md.DeviceAuthURL}, {"authorization_endpoint", md.AuthURL},
 	} {
 		if need.url == "" && (need.member == "token_endpoint" || need.member == c.needs) {
-			return nil, c.fail(renew.Invalid, true, &MetadataError{need.member, "is missing: this issuer does not offer what the Source needs"})
+			return nil, invalid(c, &MetadataError{need.member, "is missing: this issuer does not offer what the Source needs"})
 		}
 	}
 	return md, nil
+}
+
+// withoutMetadata says of an error that no credential was sent, and so none was refused: a refresh token may go
+// out in the same flight (R9), and no unit of the budget is spent (R18).
+func withoutMetadata(err error) error {
+	e, ok := errors.AsType[*renew.IssueError](err)
+	if !ok {
+		return err
+	}
+	e.Unsent = true
+	if e.Kind == renew.Refused {
+		e.Kind, e.Code = renew.Transient, ""
+		if e.Permanent {
+			e.Kind = renew.Invalid
+		}
+	}
+	return e
 }
 
 // styleAt returns how the client authenticates itself. The default gives way to what an issuer's

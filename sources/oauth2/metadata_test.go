@@ -102,7 +102,9 @@ func TestWrongMetadata(t *testing.T) {
 		{"HTML", `<html>`, 200, "", renew.Transient, false, 2},
 		{"truncated", `{"issuer":"ISS"`, 200, "", renew.Transient, false, 2},
 		{"huge", `{"x":"` + strings.Repeat("a", 1<<20) + `"}`, 200, "", renew.Transient, false, 2},
-		{"nothing there", ``, 404, "", renew.Refused, true, 2},
+		{"nothing there", ``, 404, "", renew.Invalid, true, 2},
+		{"not allowed", ``, 401, "", renew.Transient, false, 2},
+		{"an error of clients", `{"error":"invalid_client"}`, 401, "", renew.Invalid, true, 2},
 		{"unwell", ``, 500, "", renew.Transient, false, 1},
 		{"too many", ``, 429, "", renew.Throttled, false, 1},
 	} {
@@ -121,7 +123,8 @@ func TestWrongMetadata(t *testing.T) {
 			_, err := src.Issue(t.Context())
 			e := issueError(t, err)
 			me, ok := errors.AsType[*MetadataError](err)
-			if e.Kind != tt.kind || e.Permanent != tt.permanent || asked != tt.asked || ok != (tt.member != "") || ok && me.Member != tt.member {
+			// Nothing that a server judges was sent: no refresh token is spent (R9), and no unit of the budget (R18).
+			if !e.Unsent || e.Kind != tt.kind || e.Permanent != tt.permanent || asked != tt.asked || ok != (tt.member != "") || ok && me.Member != tt.member {
 				t.Errorf("%#v: %v after %d requests", e, err, asked)
 			}
 			if strings.Contains(err.Error(), "evil") {
@@ -136,6 +139,28 @@ func TestWrongMetadata(t *testing.T) {
 	_, err := FetchMetadata(t.Context(), "http://x.example", nil)
 	if e := issueError(t, err); e.Kind != renew.Invalid || !e.Unsent {
 		t.Errorf("http issuer: %v", err)
+	}
+}
+
+// What servers answer where there is no document, and that no other answer sends the search on.
+func TestMetadataAtTheNextPlace(t *testing.T) {
+	for status, found := range map[int]bool{
+		200: true, 301: true, 302: true, 307: true, 400: true, 401: true, 403: true, 404: true, 405: true, 410: true, 429: false, 500: false, 503: false,
+	} {
+		asked := 0
+		client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			if asked++; asked == 1 {
+				return reply(status, "<html>", "Location", "https://elsewhere.example/"), nil
+			}
+			if r.URL.String() != "https://x.example/.well-known/openid-configuration" {
+				t.Errorf("%d: asked %s", status, r.URL)
+			}
+			return reply(200, `{"issuer":"https://x.example","token_endpoint":"https://x.example/t"}`), nil
+		})}
+		md, err := FetchMetadata(t.Context(), "https://x.example", client)
+		if found != (err == nil) || found && (md.TokenURL != "https://x.example/t" || asked != 2) || !found && asked != 1 {
+			t.Errorf("%d: %+v, %v after %d requests", status, md, err, asked)
+		}
 	}
 }
 
