@@ -62,8 +62,8 @@ type AuthorizationCode struct {
 	// any free port is taken, which servers must allow (RFC 8252, section 7.3). Empty means http://127.0.0.1/callback.
 	// A localhost listens on 127.0.0.1.
 	RedirectURL string
-	// Prompt is given the URL that the person must open on this machine. ctx is the login's. An error ends the login; its text is shown.
-	// It should not wait for the person. Set it, Open, or both.
+	// Prompt is given the URL that the person must open on this machine. ctx is the login's. An error ends the login; its text is shown, unless
+	// it has the URL's state in it. It should not wait for the person. Set it, Open, or both.
 	Prompt func(ctx context.Context, authorizationURL string) error
 	// Open opens the URL in a browser, after Prompt. An error ends the login where there is no Prompt. Nil means that no browser is
 	// opened: this package starts no programs.
@@ -180,7 +180,7 @@ func (s *AuthorizationCode) Issue(ctx context.Context) (*renew.Token, error) {
 		return nil, err
 	}
 	l.serve(a)
-	if err := s.show(ctx, a.URL); err != nil {
+	if err := s.show(ctx, a); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -200,15 +200,15 @@ func (s *AuthorizationCode) Issue(ctx context.Context) (*renew.Token, error) {
 }
 
 // show hands the URL to the person.
-func (s *AuthorizationCode) show(ctx context.Context, authorizationURL string) error {
+func (s *AuthorizationCode) show(ctx context.Context, a *Authorization) error {
 	if s.Prompt != nil {
-		if err := s.Prompt(ctx, authorizationURL); err != nil {
-			return fmt.Errorf("the function Prompt: %w", err)
+		if err := s.Prompt(ctx, a.URL); err != nil {
+			return notShown("Prompt", err, a.State)
 		}
 	}
 	if s.Open != nil {
-		if err := s.Open(ctx, authorizationURL); err != nil && s.Prompt == nil {
-			return fmt.Errorf("the function Open: %w", err)
+		if err := s.Open(ctx, a.URL); err != nil && s.Prompt == nil {
+			return notShown("Open", err, a.State)
 		}
 	}
 	return nil
@@ -261,10 +261,13 @@ func (s *AuthorizationCode) Begin(ctx context.Context, redirectURL string) (*Aut
 func (s *AuthorizationCode) Exchange(ctx context.Context, a *Authorization, query url.Values) (*renew.Token, error) {
 	c := s.client()
 	err := s.check()
-	if err == nil && a == nil {
+	switch {
+	case err != nil:
+	case a == nil:
 		err = errors.New("the Authorization is nil: keep the one that Begin returned")
-	}
-	if err == nil {
+	case s.Issuer != "" && a.Issuer != s.Issuer:
+		err = errors.New("the Authorization is of a login at another issuer: give it to the Source that began it")
+	default:
 		err = a.accept(query)
 	}
 	if err != nil {
@@ -344,8 +347,11 @@ func (a *Authorization) accept(query url.Values) error {
 
 // exchange trades the code of an accepted answer (RFC 6749, section 4.1.3), or says which error came.
 func (s *AuthorizationCode) exchange(ctx context.Context, c *client, a *Authorization, query url.Values) (*renew.Token, error) {
-	if query.Get("error") != "" {
-		return nil, answered(c, tokenendpoint.ErrorCode(query.Get("error")))
+	if code := query.Get("error"); code != "" {
+		if strings.Contains(code, a.State) {
+			code = ""
+		}
+		return nil, answered(c, tokenendpoint.ErrorCode(code))
 	}
 	if err := checkVerifier(a.Verifier.Reveal()); err != nil {
 		return nil, invalid(c, err)

@@ -161,10 +161,40 @@ func TestLoopbackEnds(t *testing.T) {
 	if _, err := src.Issue(t.Context()); !errors.Is(err, why) || issueError(t, err).Kind != renew.Transient {
 		t.Errorf("Open failed: %v", err)
 	}
+	for _, leaks := range []func(u *url.URL) error{
+		func(u *url.URL) error { return errors.New("exec: browser " + u.String()) },
+		func(u *url.URL) error { return errors.New("state " + u.Query().Get("state")) },
+	} {
+		var state string
+		src.Open = func(_ context.Context, raw string) error {
+			u, _ := url.Parse(raw)
+			state = u.Query().Get("state")
+			return leaks(u)
+		}
+		_, err := src.Issue(t.Context())
+		if e := issueError(t, err); e.Kind != renew.Transient || !strings.Contains(err.Error(), "Open") {
+			t.Errorf("Open failed: %v", err)
+		}
+		leaktest.Check(t, err, state)
+	}
 	src.Open, src.Timeout = func(context.Context, string) error { return nil }, time.Millisecond
 	if _, err := src.Issue(t.Context()); !errors.Is(err, errLoginTimeout) {
 		t.Errorf("nobody came: %v", err)
 	}
+}
+
+// A server that sends the state back as its error gets it into no error.
+func TestR30_StateInNoError(t *testing.T) {
+	s := &AuthorizationCode{TokenURL: "https://issuer.example", ClientID: "id", AuthStyle: None, AuthURL: "https://issuer.example"}
+	a, err := s.Begin(t.Context(), "https://app.example/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Exchange(t.Context(), a, url.Values{"error": {"x-" + a.State}, "state": {a.State}})
+	if e := issueError(t, err); e.Code != "" || e.Kind != renew.Refused && e.Kind != renew.Transient {
+		t.Errorf("%#v", e)
+	}
+	leaktest.Check(t, err, a.State)
 }
 
 // A program with a page of its own brings the answer.
@@ -216,7 +246,13 @@ func TestBeginAndExchange(t *testing.T) {
 	if err := new(Authorization).accept(url.Values{"code": {"c"}}); !errors.Is(err, errAnswerState) {
 		t.Errorf("an Authorization without state accepts an answer without one: %v", err)
 	}
+	other := &AuthorizationCode{Issuer: "https://other.example", ClientID: "id", AuthStyle: None}
+	other.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		t.Errorf("the code of another login was on its way to %s", r.URL)
+		return nil, io.ErrUnexpectedEOF
+	})}
 	for name, f := range map[string]func() error{
+		"of another Source":  func() error { _, err := other.Exchange(t.Context(), a, q); return err },
 		"zero Authorization": func() error { _, err := src.Exchange(t.Context(), &Authorization{}, q); return err },
 		"nil Authorization":  func() error { _, err := src.Exchange(t.Context(), nil, q); return err },
 		"http redirect":      func() error { _, err := src.Begin(t.Context(), "http://app.example/back"); return err },
@@ -258,7 +294,7 @@ func tokenCode(query url.Values) string {
 		return ""
 	}
 	s := &AuthorizationCode{TokenURL: "https://issuer.example"}
-	_, err := s.exchange(context.Background(), s.client(), &Authorization{}, query)
+	_, err := s.exchange(context.Background(), s.client(), &Authorization{State: "state-4711"}, query)
 	e, ok := errors.AsType[*renew.IssueError](err)
 	if !ok {
 		return "\x00 no IssueError"

@@ -52,7 +52,7 @@ type DeviceCode struct {
 	// secret. Those that this Source sets itself are refused.
 	EndpointParams url.Values
 	// Prompt shows the person where to go and what to enter. Required. ctx is the login's; an error ends the login, and its
-	// text is shown. The server is not polled before Prompt returns, so it should not wait for the person.
+	// text is shown, unless it has the user code in it. The server is not polled before Prompt returns, so it should not wait for the person.
 	Prompt func(ctx context.Context, p DevicePrompt) error
 	// Timeout is how long the person may take. Zero means 10 minutes; negative is an error. The
 	// server's expires_in ends the login too.
@@ -148,7 +148,7 @@ func (s *DeviceCode) Describe() renew.Traits {
 // *renew.IssueError; one of ctx's end wraps context.Cause(ctx). A denial is a refusal that is not permanent; a code that
 // nobody used in time is transient.
 //
-// Between two polls it pauses as the server says, 5 s by default, and 5 s more after each slow_down; twice as long
+// Between two polls it pauses as the server says, 5 s by default and 1 s at least, and 5 s more after each slow_down; twice as long
 // after each fault of the network or the server (RFC 8628, section 3.5).
 func (s *DeviceCode) Issue(ctx context.Context) (*renew.Token, error) {
 	c := s.client()
@@ -168,16 +168,16 @@ func (s *DeviceCode) Issue(ctx context.Context) (*renew.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Prompt(ctx, d.prompt); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return nil, c.fail(renew.Transient, false, fmt.Errorf("the function Prompt: %w", err))
-	}
 	if d.prompt.ExpiresIn > 0 {
 		var stop func()
 		ctx, stop = limited(ctx, c.time(), d.prompt.ExpiresIn, errLoginTimeout)
 		defer stop()
+	}
+	if err := s.Prompt(ctx, d.prompt); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, c.fail(renew.Transient, false, notShown("Prompt", err, d.prompt.UserCode))
 	}
 	return c.poll(ctx, md, d, began)
 }
@@ -230,6 +230,9 @@ func (c *client) askDevice(ctx context.Context, md *Metadata) (*device, error) {
 // what slow_down adds (section 3.5).
 const pollDefault = 5 * time.Second
 
+// pollLeast is the shortest interval, whatever the server names.
+const pollLeast = time.Second
+
 // readDevice reads a device authorization response (RFC 8628, section 3.2). It is pure; its errors quote nothing. What
 // will be shown to a person holds no control character, which a terminal might obey.
 func readDevice(body []byte, allowPlaintext bool) (*device, error) {
@@ -272,6 +275,7 @@ func readDevice(body []byte, allowPlaintext bool) (*device, error) {
 	if d.interval <= 0 {
 		d.interval = pollDefault
 	}
+	d.interval = max(d.interval, pollLeast)
 	return d, nil
 }
 
@@ -287,10 +291,10 @@ func isPageURL(raw string, allowPlaintext bool) bool {
 // poll asks for the token until there is one, or an answer that is final.
 func (c *client) poll(ctx context.Context, md *Metadata, d *device, began time.Duration) (*renew.Token, error) {
 	c.params, c.scopes = nil, nil // they belong to the device authorization request
-	interval := d.interval
+	interval, wait := d.interval, d.interval
 	var fault error // what went wrong last, if the server did not answer
 	for {
-		if why := pause(ctx, c.time(), interval); why != nil {
+		if why := pause(ctx, c.time(), wait); why != nil {
 			return nil, c.ended(why, fault)
 		}
 		asked := c.time().Now().Mono
@@ -309,7 +313,7 @@ func (c *client) poll(ctx context.Context, md *Metadata, d *device, began time.D
 		if fin != nil {
 			return nil, fin
 		}
-		interval, fault = next, nil
+		interval, wait, fault = next, max(next, e.RetryAfter), nil
 		if e.Code == "" {
 			fault = err
 		}
@@ -329,13 +333,13 @@ func (c *client) pollOnce(ctx context.Context, md *Metadata, code string) (*rene
 	return req.Do(ctx)
 }
 
-// nextPoll says what an error of a poll means (RFC 8628, section 3.5): how long to pause, or that the login is over. It is pure.
+// nextPoll says what an error of a poll means (RFC 8628, section 3.5): the interval from then on, or that the login is over. It is pure.
 func nextPoll(interval time.Duration, e *renew.IssueError) (time.Duration, *renew.IssueError) {
 	switch {
 	case e.Code == "slow_down":
-		return max(min(interval+pollDefault, tokenendpoint.MaxLife), e.RetryAfter), nil
+		return min(interval+pollDefault, tokenendpoint.MaxLife), nil
 	case e.Code == "authorization_pending":
-		return max(interval, e.RetryAfter), nil
+		return interval, nil
 	case e.Code == "expired_token":
 		e.Err = errLoginTimeout
 		return 0, e
@@ -344,7 +348,7 @@ func nextPoll(interval time.Duration, e *renew.IssueError) (time.Duration, *rene
 		e.Err = errors.New("the person denied the login")
 		return 0, e
 	case e.Kind == renew.Transient || e.Kind == renew.Throttled:
-		return max(min(2*interval, tokenendpoint.MaxLife), e.RetryAfter), nil
+		return min(2*interval, tokenendpoint.MaxLife), nil
 	}
 	return 0, e
 }

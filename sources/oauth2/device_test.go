@@ -55,10 +55,28 @@ var (
 	granted = pollAnswer{status: 200, body: `{"access_token":"a1","refresh_token":"r1","expires_in":3600}`}
 )
 
+// A Prompt whose error has the user code in it, as that of a command would, gets it into no error.
+func TestR30_UserCodeInNoError(t *testing.T) {
+	src := &DeviceCode{DeviceAuthURL: "https://issuer.example/device", TokenURL: "https://issuer.example/token", ClientID: "id", AuthStyle: None}
+	src.HTTPClient = &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+		return reply(200, `{"device_code":"`+deviceCode+`","user_code":"WDJB-MJHT","verification_uri":"https://x.example/d"}`), nil
+	})}
+	for text, shown := range map[string]bool{"no terminal": true, "write WDJB-MJHT": false} {
+		why := errors.New(text)
+		src.Prompt = func(context.Context, DevicePrompt) error { return why }
+		_, err := src.Issue(t.Context())
+		if e := issueError(t, err); e.Kind != renew.Transient || errors.Is(err, why) != shown || !strings.Contains(err.Error(), "Prompt") {
+			t.Errorf("%s: %v", text, err)
+		}
+		leaktest.Check(t, err, "WDJB-MJHT", deviceCode)
+	}
+}
+
 // When a DeviceCode polls, and how its login ends (RFC 8628, section 3.5).
 func TestDevicePolls(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
+		prompt    time.Duration
 		device    string       // members beside the code, the user code and the page
 		polls     []pollAnswer // the last one again and again
 		when      []time.Duration
@@ -81,6 +99,10 @@ func TestDevicePolls(t *testing.T) {
 		{name: "denied", polls: []pollAnswer{pending, {status: 400, body: `{"error":"access_denied"}`}}, when: secs(5, 10), kind: renew.Refused, wants: "denied", code: "access_denied", ends: 10 * time.Second},
 		{name: "expired_token", polls: []pollAnswer{{status: 400, body: `{"error":"expired_token"}`}}, when: secs(5), kind: renew.Transient, wants: "log in again", code: "expired_token", ends: 5 * time.Second},
 		{name: "expires_in", device: `,"expires_in":12`, polls: []pollAnswer{pending}, when: secs(5, 10), kind: renew.Transient, wants: "log in again", ends: 12 * time.Second},
+		{name: "expires_in counts from the reply", device: `,"expires_in":12`, prompt: 4 * time.Second, polls: []pollAnswer{pending}, when: secs(9), kind: renew.Transient, wants: "log in again", ends: 12 * time.Second},
+		{name: "expired while the Prompt showed it", device: `,"expires_in":12`, prompt: 20 * time.Second, polls: []pollAnswer{pending}, kind: renew.Transient, wants: "log in again", ends: 20 * time.Second},
+		{name: "an interval below a second is a second", device: `,"interval":1e-9`, polls: []pollAnswer{pending, granted}, when: secs(1, 2), ends: 2 * time.Second},
+		{name: "Retry-After is for one pause", polls: []pollAnswer{{status: 400, body: `{"error":"authorization_pending"}`, fields: []string{"Retry-After", "20"}}, pending, granted}, when: secs(5, 25, 30), ends: 30 * time.Second},
 		{name: "Timeout", device: `,"expires_in":1800`, polls: []pollAnswer{{status: 503}}, when: secs(5, 15, 35), kind: renew.Transient, wants: "503", ends: 60 * time.Second},
 		{name: "invalid_client", polls: []pollAnswer{{status: 401, body: `{"error":"invalid_client"}`}}, when: secs(5), kind: renew.Refused, wants: "invalid_client", code: "invalid_client", permanent: true, ends: 5 * time.Second},
 		{name: "used code", polls: []pollAnswer{{status: 400, body: `{"error":"invalid_grant"}`}}, when: secs(5), kind: renew.Refused, wants: "invalid_grant", code: "invalid_grant", ends: 5 * time.Second},
@@ -95,7 +117,7 @@ func TestDevicePolls(t *testing.T) {
 					DeviceAuthURL: "https://issuer.example/device", TokenURL: "https://issuer.example/token",
 					ClientID: oddID, ClientSecret: renew.NewSecret(oddSecret), AuthStyle: InParams, Scopes: []string{"a", "b"},
 					EndpointParams: url.Values{"audience": {"x"}}, Timeout: time.Minute,
-					Prompt: func(context.Context, DevicePrompt) error { return nil },
+					Prompt: func(context.Context, DevicePrompt) error { time.Sleep(tt.prompt); return nil },
 				}
 				src.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 					form := formOf(r)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/seed-f29168f7/renew"
@@ -58,6 +59,15 @@ func pause(ctx context.Context, clk clock.Clock, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// notShown is the error of a function that shows a login to a person and failed. Its text is kept, unless it holds the
+// secret, as that of a command does which quotes what it was called with.
+func notShown(function string, err error, secret string) error {
+	if strings.Contains(err.Error(), secret) {
+		return errors.New("the function " + function + " failed with an error that is not shown, since it holds what is for the person alone")
+	}
+	return fmt.Errorf("the function %s: %w", function, err)
 }
 
 // reissue trades the refresh token of a login. It never asks the person, and takes no longer than requestTimeout, since a
