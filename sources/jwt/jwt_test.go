@@ -372,3 +372,15 @@ func FuzzParseKey(f *testing.F) {
 		}
 	})
 }
+
+// A key without content has no thumbprint, and asking for it does not panic.
+func TestJwt_KeyWithoutContentHasNoThumbprint(t *testing.T) {
+	for i, key := range []Key{{}, NewKey(nil), NewKey(&rsa.PrivateKey{}), NewKey((*rsa.PrivateKey)(nil)), NewKey(&ecdsa.PrivateKey{}), NewKey(ed25519.PrivateKey{}), NewSecretKey(renew.NewSecret("s"))} {
+		if got := key.Thumbprint(); got != "" {
+			t.Errorf("%d: %q", i, got)
+		}
+		if i < 6 && (&Source{Key: key}).Validate() == nil {
+			t.Errorf("%d is valid", i)
+		}
+	}
+}

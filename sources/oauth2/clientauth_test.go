@@ -340,6 +340,15 @@ func TestJWTBearerIssue(t *testing.T) {
 	if e := issueError(t, func() error { _, err := src.Issue(t.Context()); return err }()); !e.Permanent || e.Kind != renew.Refused {
 		t.Errorf("%#v", e)
 	}
+	// What comes from a function is another one next time.
+	for name, src := range map[string]*JWTBearer{
+		"AssertionFunc": {TokenURL: srv.URL, AssertionFunc: func(context.Context) (renew.Secret, error) { return renew.NewSecret("x.y.z"), nil }},
+		"KeyFunc":       {TokenURL: srv.URL, Assertion: &jwt.Source{KeyFunc: func(context.Context) (jwt.Key, error) { return jwt.NewKey(clientKey()), nil }}},
+	} {
+		if e := issueError(t, func() error { _, err := src.Issue(t.Context()); return err }()); e.Permanent || e.Kind != renew.Refused || e.Code != "invalid_grant" {
+			t.Errorf("%s: %#v", name, e)
+		}
+	}
 }
 
 // An issuer that repeats the JWT as its error code gets it into no error.

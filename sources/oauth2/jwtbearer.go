@@ -114,7 +114,8 @@ func (s *JWTBearer) Describe() renew.Traits {
 }
 
 // Issue asks for an access token with a new assertion. It blocks until the reply is read or ctx ends, and as long
-// as the functions and keys do. Every error is a *renew.IssueError; one of ctx's end wraps context.Cause(ctx).
+// as the functions and keys do. Every error is a *renew.IssueError; one of ctx's end wraps context.Cause(ctx). A refusal of the
+// assertion (invalid_grant) is permanent only where its key is fixed.
 //
 // A refresh token in the reply is dropped: RFC 7521, section 4.1, has the client ask with a new assertion instead.
 func (s *JWTBearer) Issue(ctx context.Context) (*renew.Token, error) {
@@ -134,7 +135,8 @@ func (s *JWTBearer) Issue(ctx context.Context) (*renew.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	tok, err := c.postTo(ctx, md, "urn:ietf:params:oauth:grant-type:jwt-bearer", url.Values{"assertion": {assertion.Reveal()}}, true)
+	fixed := s.Assertion != nil && s.Assertion.KeyFunc == nil
+	tok, err := c.postTo(ctx, md, "urn:ietf:params:oauth:grant-type:jwt-bearer", url.Values{"assertion": {assertion.Reveal()}}, fixed)
 	if err != nil {
 		return nil, err
 	}

@@ -108,9 +108,6 @@ func Check(name string, key any) error {
 			return nil
 		}
 	case *rsa.PublicKey:
-		if k.N == nil {
-			return errors.New("is an RSA key without content")
-		}
 		if a.family == rsaPKCS1 || a.family == rsaPSS {
 			if bits := k.N.BitLen(); bits < minRSA {
 				return fmt.Errorf("has %d bits: %s needs %d or more (RFC 7518, section 3.3)", bits, name, minRSA)
@@ -167,6 +164,10 @@ func missing(key any) bool {
 		return true
 	case ed25519.PrivateKey:
 		return len(k) != ed25519.PrivateKeySize
+	case *rsa.PrivateKey:
+		return k == nil || k.N == nil
+	case *rsa.PublicKey:
+		return k == nil || k.N == nil
 	case *ecdsa.PrivateKey:
 		return k == nil || missing(&k.PublicKey)
 	case *ecdsa.PublicKey:
