@@ -175,7 +175,7 @@ func TestKeyPrintsNothing(t *testing.T) {
 	leaktest.Check(t, &Source{Key: NewSecretKey(renew.NewSecret(testSecret))}, testSecret)
 }
 
-func TestJTIIsNewEachTime(t *testing.T) {
+func TestJwt_JTIIsNewEachTime(t *testing.T) {
 	src, seen := &Source{Key: NewSecretKey(renew.NewSecret(testSecret))}, map[any]bool{}
 	for range 1000 {
 		tok, err := src.Issue(t.Context())

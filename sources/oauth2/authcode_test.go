@@ -198,7 +198,7 @@ func TestR30_StateInNoError(t *testing.T) {
 }
 
 // A program with a page of its own brings the answer.
-func TestBeginAndExchange(t *testing.T) {
+func TestOauth2_BeginAndExchange(t *testing.T) {
 	srv := newIssuer(t, always(200, `{"access_token":"a1","refresh_token":"r1"}`))
 	src := &AuthorizationCode{AuthURL: srv.URL + "/a", TokenURL: srv.URL, ClientID: "id", AuthStyle: None}
 	a, err := src.Begin(t.Context(), "https://app.example/back?x=y")

@@ -73,7 +73,7 @@ func TestR30_UserCodeInNoError(t *testing.T) {
 }
 
 // When a DeviceCode polls, and how its login ends (RFC 8628, section 3.5).
-func TestDevicePolls(t *testing.T) {
+func TestOauth2_DevicePolls(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		prompt    time.Duration

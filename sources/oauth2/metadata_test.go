@@ -80,7 +80,7 @@ func TestIssuerInPlaceOfURLs(t *testing.T) {
 }
 
 // A document that is wrong, or of another issuer, is a typed error, and no credential is sent anywhere.
-func TestWrongMetadata(t *testing.T) {
+func TestOauth2_WrongMetadata(t *testing.T) {
 	const token = `,"token_endpoint":"https://x.example/token"`
 	for _, tt := range []struct {
 		name, body string // ISS is the issuer

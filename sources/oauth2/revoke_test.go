@@ -87,7 +87,7 @@ func TestR27_AFailedRevocationIsNoSuccess(t *testing.T) {
 }
 
 // One of two revocations that fails is a failure, and the other one is still tried.
-func TestRevokeOneOfTwo(t *testing.T) {
+func TestR27_OneOfTwoRevocationsIsNone(t *testing.T) {
 	for _, failing := range []string{"refresh_token", "access_token"} {
 		n := 0
 		srv := newIssuer(t, func(_ int, form url.Values) (int, string) {

@@ -115,7 +115,7 @@ func latin1(s string) []byte {
 	return out
 }
 
-func TestVectorsCases(t *testing.T) {
+func TestJws_VectorsCases(t *testing.T) {
 	f, n := load(t), 0
 	for _, v := range f.Cases {
 		key := v.JWK.key(t)
@@ -145,7 +145,7 @@ func TestVectorsCases(t *testing.T) {
 	ran(t, "cases", n, len(f.Cases))
 }
 
-func TestVectorsMustRefuse(t *testing.T) {
+func TestJws_VectorsMustRefuse(t *testing.T) {
 	// What is said of each when it is verified, and when it is read for its times: nil means that those can be read,
 	// since only the signature is wrong, which is not looked at then.
 	want := map[string]struct{ verify, times error }{
