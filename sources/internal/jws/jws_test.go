@@ -129,7 +129,7 @@ func TestSignNoticesABadSigner(t *testing.T) {
 	}
 }
 
-func TestCheck(t *testing.T) {
+func TestJws_Check(t *testing.T) {
 	weak := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 2046), E: 65537} // 2047 bits
 	strong := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 2047), E: 65537}
 	ed := make(ed25519.PrivateKey, ed25519.PrivateKeySize)
