@@ -11,8 +11,8 @@ import (
 	"github.com/seed-f29168f7/renew/sources/internal/jws"
 )
 
-// Key is what signs: a private key or a shared secret. It prints as its zero value does,
-// without the key. The zero Key is none. It is as safe for concurrent use as its crypto.Signer is.
+// Key is what signs: a private key or a shared secret. It prints without the key. The zero Key
+// is none. A Key is as safe for concurrent use as its crypto.Signer is.
 type Key struct {
 	hidden func() any // []byte or crypto.Signer; a func for the reason that renew.Secret holds one
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -180,6 +182,44 @@ func TestLoopbackEnds(t *testing.T) {
 	src.Open, src.Timeout = func(context.Context, string) error { return nil }, time.Millisecond
 	if _, err := src.Issue(t.Context()); !errors.Is(err, errLoginTimeout) {
 		t.Errorf("nobody came: %v", err)
+	}
+}
+
+// Visitors who send nothing, or half a request, hold up neither the login nor its end.
+func TestLoopbackIsNotHeldUp(t *testing.T) {
+	srv := newIssuer(t, always(200, `{"access_token":"a1"}`))
+	src := &AuthorizationCode{AuthURL: srv.URL, TokenURL: srv.URL, ClientID: "id", AuthStyle: None}
+	var held []net.Conn
+	src.Open = func(ctx context.Context, raw string) error {
+		u, _ := url.Parse(raw)
+		back, _ := url.Parse(u.Query().Get("redirect_uri"))
+		for i := range 8 {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", back.Host)
+			if err != nil {
+				return err
+			}
+			held = append(held, conn)
+			if i%2 == 0 {
+				if _, err := io.WriteString(conn, "GET "+back.Path+"?code=evil HTTP/1.1\r\nX: "); err != nil {
+					return err
+				}
+			}
+		}
+		status, _, _ := get(t, "GET", back.String()+"?"+url.Values{"code": {authCode}, "state": {u.Query().Get("state")}}.Encode())
+		if status != 200 {
+			t.Errorf("status = %d", status)
+		}
+		return nil
+	}
+	if _, err := src.Issue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, conn := range held { // the server has let go of each
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second)) // less than the server's own timeouts
+		if text, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) || strings.Contains(string(text), " 200 ") {
+			t.Errorf("%d: %q, %v", i, text, err)
+		}
+		_ = conn.Close()
 	}
 }
 

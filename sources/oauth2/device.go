@@ -343,7 +343,7 @@ func nextPoll(interval time.Duration, e *renew.IssueError) (time.Duration, *rene
 	case e.Code == "expired_token":
 		e.Err = errLoginTimeout
 		return 0, e
-	case e.Code == "access_denied":
+	case e.Code == "access_denied", e.Code == "authorization_declined": // as Microsoft has it
 		e.Permanent = false // the person may decide otherwise next time
 		e.Err = errors.New("the person denied the login")
 		return 0, e

@@ -97,6 +97,7 @@ func TestOauth2_DevicePolls(t *testing.T) {
 		{name: "HTML, then a token", polls: []pollAnswer{{status: 200, body: "<html>"}, granted}, when: secs(5, 15), ends: 15 * time.Second},
 		{name: "a 200 with an error", polls: []pollAnswer{{status: 200, body: `{"error":"authorization_pending"}`}, granted}, when: secs(5, 10), ends: 10 * time.Second},
 		{name: "denied", polls: []pollAnswer{pending, {status: 400, body: `{"error":"access_denied"}`}}, when: secs(5, 10), kind: renew.Refused, wants: "denied", code: "access_denied", ends: 10 * time.Second},
+		{name: "denied, in Microsoft's words", polls: []pollAnswer{{status: 400, body: `{"error":"authorization_declined"}`}}, when: secs(5), kind: renew.Refused, wants: "denied", code: "authorization_declined", ends: 5 * time.Second},
 		{name: "expired_token", polls: []pollAnswer{{status: 400, body: `{"error":"expired_token"}`}}, when: secs(5), kind: renew.Transient, wants: "log in again", code: "expired_token", ends: 5 * time.Second},
 		{name: "expires_in", device: `,"expires_in":12`, polls: []pollAnswer{pending}, when: secs(5, 10), kind: renew.Transient, wants: "log in again", ends: 12 * time.Second},
 		{name: "expires_in counts from the reply", device: `,"expires_in":12`, prompt: 4 * time.Second, polls: []pollAnswer{pending}, when: secs(9), kind: renew.Transient, wants: "log in again", ends: 12 * time.Second},

@@ -66,6 +66,7 @@ type TokenExchange struct {
 	// ActorTokenType says what the actor token is. Empty means AccessTokenType. Without an actor token it must be empty.
 	ActorTokenType string
 	// RequestedTokenType says what is wanted; a reply with another issued_token_type is an error. Empty means what the server gives.
+	// RefreshTokenType is refused.
 	RequestedTokenType string
 	// Resources are the URIs of the services that the token is for, without fragment (RFC 8707). None means that the server decides.
 	Resources []string
@@ -128,6 +129,8 @@ func (s *TokenExchange) Validate() error {
 		return wrong("ActorToken", "is set, and so is ActorTokenFunc: set one of them")
 	case s.ActorTokenType != "" && !s.hasActor():
 		return wrong("ActorTokenType", "is set, but there is no actor token (RFC 8693, section 2.1)")
+	case s.RequestedTokenType == RefreshTokenType:
+		return wrong("RequestedTokenType", "is a refresh token, which no request can be sent with")
 	case strings.EqualFold(s.TokenType, "N_A"):
 		return wrong("TokenType", "is N_A, which says that a token is no access token: name the auth-scheme to send it with")
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/clock"
+	"github.com/seed-f29168f7/renew/sources/internal/tokenendpoint"
 )
 
 const (
@@ -30,10 +31,10 @@ func timeoutOf(configured time.Duration) time.Duration {
 	return configured
 }
 
-// checkTimeout reports a negative Timeout.
+// checkTimeout reports a Timeout that cannot be.
 func (c *client) checkTimeout(d time.Duration) error {
-	if d < 0 {
-		return &renew.ConfigError{Field: c.typ + ".Timeout", Reason: fmt.Sprintf("is %v: it must be positive, or 0 for %v", d, loginTimeout)}
+	if d < 0 || d > tokenendpoint.MaxLife {
+		return &renew.ConfigError{Field: c.typ + ".Timeout", Reason: fmt.Sprintf("is %v: it must be positive and at most %v, or 0 for %v", d, tokenendpoint.MaxLife, loginTimeout)}
 	}
 	return nil
 }

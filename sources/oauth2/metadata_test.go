@@ -3,6 +3,7 @@ package oauth2
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -166,26 +167,28 @@ func TestMetadataAtTheNextPlace(t *testing.T) {
 
 func TestValidateIssuer(t *testing.T) {
 	for field, src := range map[string]renew.Validator{
-		"ClientCredentials.Issuer":      &ClientCredentials{Issuer: "https://x.example", TokenURL: "https://x.example", ClientID: "id", AuthStyle: None},
-		"RefreshToken.Issuer":           &RefreshToken{Issuer: "http://x.example", ClientID: "id", AuthStyle: None},
-		"TokenExchange.Issuer":          &TokenExchange{Issuer: "https://x.example?a", AuthStyle: None, SubjectToken: renew.NewSecret("s")},
-		"DeviceCode.DeviceAuthURL":      &DeviceCode{Issuer: "https://x.example", DeviceAuthURL: "https://x.example", ClientID: "id", AuthStyle: None, Prompt: nothing},
-		"AuthorizationCode.AuthURL":     &AuthorizationCode{TokenURL: "https://x.example", ClientID: "id", AuthStyle: None},
-		"AuthorizationCode.Prompt":      &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None},
-		"AuthorizationCode.AuthParams":  &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, AuthParams: url.Values{"state": {"x"}}},
-		"AuthorizationCode.RedirectURL": &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, RedirectURL: "https://app.example/", Open: visitNothing},
-		"AuthorizationCode.Timeout":     &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, Timeout: -1},
-		"DeviceCode.Prompt":             &DeviceCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None},
-		"DeviceCode.Timeout":            &DeviceCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, Prompt: nothing, Timeout: -1},
-		"RefreshToken.RevocationURL":    &RefreshToken{TokenURL: "https://x.example", RevocationURL: "http://x.example", ClientID: "id", AuthStyle: None},
-		"TokenExchange.SubjectToken":    &TokenExchange{TokenURL: "https://x.example", AuthStyle: None},
-		"TokenExchange.TokenType":       &TokenExchange{TokenURL: "https://x.example", AuthStyle: None, SubjectToken: renew.NewSecret("s"), TokenType: "n_a"},
-		"TokenExchange.ActorTokenType":  &TokenExchange{TokenURL: "https://x.example", AuthStyle: None, SubjectToken: renew.NewSecret("s"), ActorTokenType: JWTTokenType},
-		"TokenExchange.Resources":       &TokenExchange{TokenURL: "https://x.example", AuthStyle: None, SubjectToken: renew.NewSecret("s"), Resources: []string{"api"}},
-		"TokenExchange.EndpointParams":  &TokenExchange{TokenURL: "https://x.example", AuthStyle: None, SubjectToken: renew.NewSecret("s"), EndpointParams: url.Values{"audience": {"x"}}},
-		"TokenExchange.ClientID":        &TokenExchange{TokenURL: "https://x.example", ClientSecret: renew.NewSecret("s"), SubjectToken: renew.NewSecret("s")},
+		"ClientCredentials.Issuer":         &ClientCredentials{Issuer: "https://x.example", TokenURL: "https://x.example", ClientID: "id", AuthStyle: None},
+		"RefreshToken.Issuer":              &RefreshToken{Issuer: "http://x.example", ClientID: "id", AuthStyle: None},
+		"TokenExchange.Issuer":             &TokenExchange{Issuer: "https://x.example?a", AuthStyle: None, SubjectToken: renew.NewSecret("s")},
+		"DeviceCode.DeviceAuthURL":         &DeviceCode{Issuer: "https://x.example", DeviceAuthURL: "https://x.example", ClientID: "id", AuthStyle: None, Prompt: nothing},
+		"AuthorizationCode.AuthURL":        &AuthorizationCode{TokenURL: "https://x.example", ClientID: "id", AuthStyle: None},
+		"AuthorizationCode.Prompt":         &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None},
+		"AuthorizationCode.AuthParams":     &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, AuthParams: url.Values{"state": {"x"}}},
+		"AuthorizationCode.RedirectURL":    &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, RedirectURL: "https://app.example/", Open: visitNothing},
+		"AuthorizationCode.Timeout":        &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, Timeout: -1},
+		"DeviceCode.Prompt":                &DeviceCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None},
+		"AuthorizationCode.Timeout ":       &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, Timeout: math.MaxInt64},
+		"TokenExchange.RequestedTokenType": &TokenExchange{TokenURL: "https://x.example", AuthStyle: None, SubjectToken: renew.NewSecret("s"), RequestedTokenType: RefreshTokenType},
+		"DeviceCode.Timeout":               &DeviceCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, Prompt: nothing, Timeout: -1},
+		"RefreshToken.RevocationURL":       &RefreshToken{TokenURL: "https://x.example", RevocationURL: "http://x.example", ClientID: "id", AuthStyle: None},
+		"TokenExchange.SubjectToken":       &TokenExchange{TokenURL: "https://x.example", AuthStyle: None},
+		"TokenExchange.TokenType":          &TokenExchange{TokenURL: "https://x.example", AuthStyle: None, SubjectToken: renew.NewSecret("s"), TokenType: "n_a"},
+		"TokenExchange.ActorTokenType":     &TokenExchange{TokenURL: "https://x.example", AuthStyle: None, SubjectToken: renew.NewSecret("s"), ActorTokenType: JWTTokenType},
+		"TokenExchange.Resources":          &TokenExchange{TokenURL: "https://x.example", AuthStyle: None, SubjectToken: renew.NewSecret("s"), Resources: []string{"api"}},
+		"TokenExchange.EndpointParams":     &TokenExchange{TokenURL: "https://x.example", AuthStyle: None, SubjectToken: renew.NewSecret("s"), EndpointParams: url.Values{"audience": {"x"}}},
+		"TokenExchange.ClientID":           &TokenExchange{TokenURL: "https://x.example", ClientSecret: renew.NewSecret("s"), SubjectToken: renew.NewSecret("s")},
 	} {
-		if e, ok := errors.AsType[*renew.ConfigError](src.Validate()); !ok || e.Field != field {
+		if e, ok := errors.AsType[*renew.ConfigError](src.Validate()); !ok || e.Field != strings.TrimSpace(field) {
 			t.Errorf("%s: %v", field, src.Validate())
 		}
 	}

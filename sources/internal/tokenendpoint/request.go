@@ -190,7 +190,7 @@ func (r *Request) buildGet(ctx context.Context) (*http.Request, error) {
 // build makes the HTTP request, without network.
 func (r *Request) build(ctx context.Context) (*http.Request, error) {
 	if err := CheckURL(r.URL, r.AllowPlaintext); err != nil {
-		return nil, fmt.Errorf("the URL of the token endpoint %w", err)
+		return nil, fmt.Errorf("the URL of the endpoint %w", err)
 	}
 	form := maps.Clone(r.Form)
 	if form == nil {
@@ -213,7 +213,7 @@ func (r *Request) build(ctx context.Context) (*http.Request, error) {
 	// RFC 6749, section 3.2: requests to the token endpoint are POSTs.
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, strings.NewReader(form.Encode()))
 	if err != nil {
-		return nil, errors.New("the URL of the token endpoint cannot be requested") // err would show the query
+		return nil, errors.New("the URL of the endpoint cannot be requested") // err would show the query
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json") // without it GitHub answers with a form
@@ -285,13 +285,13 @@ func (w *wire) unsent(err error) bool {
 	return beforeSending(err)
 }
 
-// CheckURL reports why a token endpoint's URL cannot be used, in words that
+// CheckURL reports why an endpoint's URL cannot be used, in words that
 // follow the name of a field and that hold nothing of the URL.
 func CheckURL(raw string, allowPlaintext bool) error {
 	u, err := url.Parse(raw)
 	switch {
 	case raw == "":
-		return errors.New("is empty: it must be the URL of the token endpoint")
+		return errors.New("is empty: it must be a URL that starts with https://")
 	case err != nil:
 		return errors.New("is not a URL")
 	case u.Scheme != "https" && u.Scheme != "http":
@@ -302,7 +302,7 @@ func CheckURL(raw string, allowPlaintext bool) error {
 		return errors.New("has a user name in it: client authentication has fields of its own")
 	case strings.Contains(raw, "#"):
 		// RFC 6749, section 3.2: "The endpoint URI MUST NOT include a fragment component."
-		return errors.New("has a fragment, which a token endpoint must not have")
+		return errors.New("has a fragment, which an endpoint must not have")
 	case u.Scheme == "http" && !allowPlaintext && !loopback(u.Hostname()):
 		return errors.New("must start with https://: http would send the credentials in the clear (AllowPlaintext allows it)")
 	}
