@@ -25,8 +25,8 @@ func (c *client) validateAuth() error {
 		return wrong("ClientID", "is empty")
 	case c.clientID == "" && (secret || assertion):
 		return wrong("ClientID", "is empty, but there is a client secret or a client assertion: they authenticate a client")
-	case c.clientID == "" && c.style != None:
-		return wrong("ClientID", "is empty: set it, or None as AuthStyle where no client authenticates itself")
+	case c.clientID == "" && c.style != None && c.style != InHeader:
+		return wrong("ClientID", "is empty, but AuthStyle authenticates a client: set it, or leave AuthStyle zero")
 	case c.style > ClientSecretJWT:
 		return wrong("AuthStyle", "is %d: it must be InHeader, InParams, None, PrivateKeyJWT or ClientSecretJWT", c.style)
 	case c.style == None && secret:

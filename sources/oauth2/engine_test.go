@@ -3,6 +3,10 @@ package oauth2_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,6 +95,48 @@ func TestR14RotationInService(t *testing.T) {
 		}
 	})
 }
+
+// A reissue after a 401 whose metadata cannot be had has sent no refresh token: the same flight tries again with it, and nobody notices.
+func TestR9_MetadataFaultSpendsNoRefreshToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		iss := renewtest.NewIssuer(renewtest.IssuerConfig{Rotate: true, Life: time.Hour})
+		defer iss.Close()
+		asked := 0
+		ts, err := renew.New(&oauth2.RefreshToken{
+			Issuer: iss.URL(), ClientID: iss.ClientID(), ClientSecret: renew.NewSecret(iss.ClientSecret()), RefreshToken: renew.NewSecret(iss.NewRefreshToken()),
+			HTTPClient: &http.Client{Transport: withMetadata(func(r *http.Request) (*http.Response, error) {
+				if r.Method != http.MethodGet {
+					return iss.Client().Transport.RoundTrip(r)
+				}
+				if asked++; asked == 2 { // of the first reissue
+					return &http.Response{StatusCode: http.StatusBadGateway, Header: http.Header{}, Body: http.NoBody}, nil
+				}
+				body := fmt.Sprintf(`{"issuer":%q,"token_endpoint":%q}`, iss.URL(), iss.TokenURL())
+				return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
+			})},
+		}, renew.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = ts.Close(context.Background()) }()
+		live, err := ts.Token(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		tok, err := ts.Reject(t.Context(), live)
+		if err != nil || tok.Generation() != 2 || asked != 3 || ts.Status().LastError != "" {
+			t.Errorf("%v, %v after %d requests for metadata; status %+v", tok, err, asked, ts.Status())
+		}
+		if c := iss.Counts(); c.RefreshReuse != 0 || c.TokenRequests != 2 {
+			t.Errorf("reuses = %d, requests = %d, want 0 and 2", c.RefreshReuse, c.TokenRequests)
+		}
+	})
+}
+
+// withMetadata is an issuer in memory.
+type withMetadata func(*http.Request) (*http.Response, error)
+
+func (f withMetadata) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // x/oauth2 sees the token of the day, also through the cache that oauth2.NewClient puts around a source.
 func TestToTokenSourceFollowsTheTokenSource(t *testing.T) {

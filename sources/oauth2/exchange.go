@@ -39,8 +39,8 @@ type TokenExchange struct {
 	Issuer string
 	// RevocationURL is the revocation endpoint (RFC 7009). Only Revoke uses it, which fails without it.
 	RevocationURL string
-	// ClientID is the client identifier (RFC 6749, section 2.2). Any text can be sent. Empty is
-	// allowed with None: some servers know the client by the subject token.
+	// ClientID is the client identifier (RFC 6749, section 2.2). Any text can be sent. Empty means that
+	// the client does not authenticate itself, since some servers know it by the subject token; then AuthStyle may stay zero.
 	ClientID string
 	// ClientSecret is the client's password. Set it or ClientSecretFunc, and neither with None or PrivateKeyJWT.
 	ClientSecret renew.Secret

@@ -12,10 +12,13 @@ import (
 	"github.com/seed-f29168f7/renew/sources/internal/leaktest"
 )
 
+// anonymousStyle stands for the zero AuthStyle of a client without an id.
+const anonymousStyle = AuthStyle(255)
+
 // What a token exchange sends (RFC 8693, section 2.1), in each way of client authentication, and in none.
 func TestTokenExchangeSends(t *testing.T) {
 	srv := newIssuer(t, always(200, `{"access_token":"abc","issued_token_type":"`+JWTTokenType+`","token_type":"Bearer","expires_in":60,"refresh_token":"dropped"}`))
-	for _, style := range []AuthStyle{InHeader, InParams, None} {
+	for _, style := range []AuthStyle{InHeader, InParams, None, anonymousStyle} {
 		src := &TokenExchange{
 			TokenURL: srv.URL, AuthStyle: style, SubjectToken: renew.NewSecret(oddToken), SubjectTokenType: IDTokenType,
 			ActorTokenFunc: func(context.Context) (renew.Secret, error) { return renew.NewSecret("actor"), nil }, RequestedTokenType: JWTTokenType,
@@ -26,7 +29,9 @@ func TestTokenExchangeSends(t *testing.T) {
 			"actor_token": {"actor"}, "actor_token_type": {AccessTokenType}, "requested_token_type": {JWTTokenType},
 			"resource": {"https://a.example/x", "urn:b"}, "audience": {"one", "two"}, "scope": {"s t"}, "options": {"{}"},
 		}
-		if style != None {
+		if style == anonymousStyle {
+			src.AuthStyle = InHeader // as it is where it was not set
+		} else if style != None {
 			src.ClientID, src.ClientSecret = oddID, renew.NewSecret(oddSecret)
 			want["client_id"], want["client_secret"] = []string{oddID}, []string{oddSecret}
 		}

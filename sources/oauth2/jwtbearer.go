@@ -75,16 +75,12 @@ var _ interface {
 const jwtBearerName = "oauth2 jwt-bearer"
 
 func (s *JWTBearer) client() *client {
-	c := &client{
+	return &client{
 		name: jwtBearerName, typ: "JWTBearer", anonymous: true,
 		issuer: s.Issuer, tokenURL: s.TokenURL, revocationURL: s.RevocationURL, clientID: s.ClientID, secret: s.ClientSecret, secretFunc: s.ClientSecretFunc,
 		style: s.AuthStyle, assertion: s.ClientAssertion, assertionFunc: s.ClientAssertionFunc, scopes: s.Scopes, params: s.EndpointParams, tokenType: s.TokenType,
 		allowPlaintext: s.AllowPlaintext, http: s.HTTPClient, clock: s.Clock,
 	}
-	if s.ClientID == "" && s.AuthStyle == InHeader {
-		c.style = None
-	}
-	return c
 }
 
 // Validate reports the first field that cannot work, as a *renew.ConfigError.

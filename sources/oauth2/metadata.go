@@ -242,9 +242,12 @@ func withoutMetadata(err error) error {
 	return e
 }
 
-// styleAt returns how the client authenticates itself. The default gives way to what an issuer's
+// styleAt returns how the client authenticates itself: not at all where it has no id. The default gives way to what an issuer's
 // metadata asks for; whatever else is configured holds.
 func (c *client) styleAt(md *Metadata) AuthStyle {
+	if c.clientID == "" {
+		return None
+	}
 	if c.style == InHeader && len(md.AuthMethods) > 0 && !slices.Contains(md.AuthMethods, "client_secret_basic") &&
 		slices.Contains(md.AuthMethods, "client_secret_post") {
 		return InParams

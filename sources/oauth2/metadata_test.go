@@ -186,6 +186,7 @@ func TestValidateIssuer(t *testing.T) {
 		"TokenExchange.ActorTokenType":     &TokenExchange{TokenURL: "https://x.example", AuthStyle: None, SubjectToken: renew.NewSecret("s"), ActorTokenType: JWTTokenType},
 		"TokenExchange.Resources":          &TokenExchange{TokenURL: "https://x.example", AuthStyle: None, SubjectToken: renew.NewSecret("s"), Resources: []string{"api"}},
 		"TokenExchange.EndpointParams":     &TokenExchange{TokenURL: "https://x.example", AuthStyle: None, SubjectToken: renew.NewSecret("s"), EndpointParams: url.Values{"audience": {"x"}}},
+		"TokenExchange.ClientID ":          &TokenExchange{TokenURL: "https://x.example", AuthStyle: InParams, SubjectToken: renew.NewSecret("s")},
 		"TokenExchange.ClientID":           &TokenExchange{TokenURL: "https://x.example", ClientSecret: renew.NewSecret("s"), SubjectToken: renew.NewSecret("s")},
 	} {
 		if e, ok := errors.AsType[*renew.ConfigError](src.Validate()); !ok || e.Field != strings.TrimSpace(field) {

@@ -77,7 +77,7 @@ type client struct {
 	style          AuthStyle
 	assertion      *jwt.Source
 	assertionFunc  input.Func
-	anonymous      bool // an empty clientID is allowed with None
+	anonymous      bool // an empty clientID is allowed: no client authenticates itself then
 	scopes         []string
 	params         url.Values
 	sets           []string // parameters that this Source sets itself, beside reserved

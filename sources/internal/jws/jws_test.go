@@ -231,6 +231,23 @@ func TestAMillionDots(t *testing.T) {
 	}
 }
 
+// A token of a MiB is read, and a longer one is refused for its length alone.
+func TestJws_LongestToken(t *testing.T) {
+	longest := 0
+	for _, pad := range []int{maxToken*3/4 - 100, maxToken * 3 / 4} {
+		s := token(`{"exp":2,"pad":"` + strings.Repeat("x", pad) + `"}`)
+		_, _, err := Times(s, time.Unix(1, 0))
+		if short := len(s) <= maxToken; short != (err == nil) || !short && !errors.Is(err, ErrForm) {
+			t.Errorf("%d bytes: %v", len(s), err)
+		} else if short {
+			longest = len(s)
+		}
+	}
+	if longest < maxToken-200 {
+		t.Errorf("the longest token that was read has %d bytes", longest)
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	for _, v := range load(f).MustRefuse {
 		f.Add(v.Compact)
