@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -387,12 +388,20 @@ func parseRedirect(raw string) (*url.URL, error) {
 		return nil, errors.New("is not a URL")
 	case u.Scheme != "http" || !slices.Contains([]string{"127.0.0.1", "::1", "localhost"}, u.Hostname()):
 		return nil, errors.New("must start with http://127.0.0.1, http://[::1] or http://localhost: it is on this machine (RFC 8252, section 7.3)")
+	case !isPort(u.Port()):
+		return nil, errors.New("has a port above 65535")
 	case u.User != nil || strings.ContainsAny(raw, "?#"):
 		return nil, errors.New("must have no user name, query or fragment")
 	case u.Path == "":
 		u.Path = "/"
 	}
 	return u, nil
+}
+
+// isPort reports whether a TCP server can be asked for a port.
+func isPort(port string) bool {
+	_, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil
 }
 
 // Revoke tells the server that t is no longer wanted, first its refresh token and then its access token, and

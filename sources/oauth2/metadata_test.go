@@ -175,6 +175,7 @@ func TestValidateIssuer(t *testing.T) {
 		"AuthorizationCode.Prompt":         &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None},
 		"AuthorizationCode.AuthParams":     &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, AuthParams: url.Values{"state": {"x"}}},
 		"AuthorizationCode.RedirectURL":    &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, RedirectURL: "https://app.example/", Open: visitNothing},
+		"AuthorizationCode.RedirectURL ":   &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, RedirectURL: "http://127.0.0.1:70000/", Open: visitNothing},
 		"AuthorizationCode.Timeout":        &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, Timeout: -1},
 		"DeviceCode.Prompt":                &DeviceCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None},
 		"AuthorizationCode.Timeout ":       &AuthorizationCode{Issuer: "https://x.example", ClientID: "id", AuthStyle: None, Timeout: math.MaxInt64},
