@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/seed-f29168f7/renew/renewtest"
@@ -16,11 +17,9 @@ import (
 // that renewtest.Leaks knows. A nil v holds nothing.
 func Check(t testing.TB, v any, secrets ...string) {
 	t.Helper()
-	for _, text := range Texts(v) {
-		if found := renewtest.Leaks(text, secrets...); found != nil {
-			t.Errorf("a %T holds %v, in %d bytes of text", v, found, len(text))
-			return
-		}
+	text := strings.Join(Texts(v), "\n") // at once, which is faster than one by one
+	if found := renewtest.Leaks(text, secrets...); found != nil {
+		t.Errorf("a %T holds %v, in %d bytes of text", v, found, len(text))
 	}
 }
 
