@@ -55,7 +55,7 @@ func Example_jwtInAHeader() {
 		Audience: []string{"appstoreconnect-v1"},
 		Lifetime: 10 * time.Minute,
 		Clock:    clk,
-	}, renew.Config{Clock: clk}))
+	}, renew.Config{Clock: clk, FlightTimeout: time.Hour})) // which the clock of this test runs through faster than a key can sign
 	defer func() { _ = ts.Close(context.Background()) }()
 	client := must(ts.Client(server.URL))
 
