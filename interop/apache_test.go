@@ -362,6 +362,6 @@ func TestApache(t *testing.T) {
 	if len(mismatches) > 0 {
 		t.Errorf("the rspauth of apache2 is not believed: %v", mismatches)
 	}
-	t.Logf("apache: server: %d requests, %d of them 401, %d different Digest answers, %d at the other origin without a credential, 5 of each wrong password; by its proxy %v",
-		len(log), refused, len(seen), len(landed), proxied)
+	report(t, fmt.Sprintf("apache: server: %d requests, %d of them 401, %d different Digest answers, %d at the other origin without a credential, 5 of each wrong password; by its proxy %v",
+		len(log), refused, len(seen), len(landed), proxied))
 }

@@ -38,6 +38,6 @@ func TestDaemonBinary(t *testing.T) {
 		t.Errorf("daemon: %v\n%s", err, out)
 	}
 	c := srv.count()
-	t.Log(c)
+	report(t, c)
 	check(t, c, c.api, 3)
 }

@@ -44,7 +44,7 @@ func TestClientCredentials(t *testing.T) {
 		return err
 	})
 	c, st := srv.count(), ts.Status()
-	t.Log(c)
+	report(t, c)
 	check(t, c, served, 4)
 	if st.Issues != uint64(c.tokens) || st.Reissues != 0 {
 		t.Errorf("the TokenSource says %d issues, %d reissues; the server %d token requests", st.Issues, st.Reissues, c.tokens)
@@ -72,7 +72,7 @@ func TestRefreshTokenRotation(t *testing.T) {
 	ts := newTokenSource(t, first, renew.Config{Hooks: renew.Hooks{Rotated: store.rotated, Changed: gaps.changed}})
 	served := load(t, srv, ts, func(tok *renew.Token) error { return srv.revokeAccessToken(t, tok.Value.Reveal()) })
 	c, st := srv.count(), ts.Status()
-	t.Log(c)
+	report(t, c)
 	check(t, c, served, 4)
 	if st.Issues != 1 || st.Reissues != uint64(c.tokens-1) {
 		t.Errorf("the TokenSource says %d issues, %d reissues; want 1, and %d", st.Issues, st.Reissues, c.tokens-1)

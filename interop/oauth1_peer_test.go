@@ -185,7 +185,7 @@ func (p *oauth1Peer) books(t *testing.T) oauth1Books {
 func (p *oauth1Peer) check(t *testing.T, accepted int, refused map[string]int) oauth1Books {
 	t.Helper()
 	b := p.books(t)
-	t.Log(b)
+	report(t, b)
 	if b.Requests == 0 || b.Requests != b.Accepted+b.refused() || b.Accepted != accepted || !maps.Equal(b.Refused, refused) {
 		t.Errorf("want %d accepted, refused %v", accepted, refused)
 	}

@@ -135,7 +135,7 @@ func TestOIDCClientAssertion(t *testing.T) {
 	refused("another secret", &otherSecret)
 
 	c = p.count(t)
-	t.Log(c)
+	report(t, c)
 	if c.Reasons[assertionReused] != 1 || c.Errors["invalid_client"] != 4 {
 		t.Errorf("refused %v for %v, want 4, of them 1 for a JWT used twice", c.Errors, c.Reasons)
 	}
@@ -166,7 +166,7 @@ func TestOIDCClientAssertionRefresh(t *testing.T) {
 	p.refreshed(t, ts)
 	p.closeAndRevoke(t, ts)
 	c := p.count(t)
-	t.Log(c)
+	report(t, c)
 	if c.refused() != 0 || c.ByClientAuth["private_key_jwt"] != c.TokenRequests {
 		t.Errorf("tokens by client authentication %v of %d requests, refused %v", c.ByClientAuth, c.TokenRequests, c.Errors)
 	}

@@ -136,7 +136,7 @@ func TestOIDCClientCredentials(t *testing.T) {
 	}
 	p.closeAndRevoke(t, ts)
 	c = p.count(t)
-	t.Log(c)
+	report(t, c)
 	gaps.check(t, count{tokens: c.TokenRequests}, st)
 }
 
@@ -211,7 +211,7 @@ func TestOIDCRefreshTokenRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	c = p.count(t)
-	t.Log(c)
+	report(t, c)
 	c.check(t, served+1)
 	newest := store.tokens[len(store.tokens)-1]
 	if !p.active(t, newest) || !p.active(t, tok.Value.Reveal()) {
@@ -307,7 +307,7 @@ func TestOIDCDeviceFlow(t *testing.T) {
 	}
 	p.refreshed(t, ts)
 	p.closeAndRevoke(t, ts)
-	t.Log(p.count(t))
+	report(t, p.count(t))
 }
 
 // Authorization code with PKCE on a loopback redirect: a browser logs in, after longer than a token lives, comes back to
@@ -341,7 +341,7 @@ func TestOIDCAuthorizationCode(t *testing.T) {
 	}
 	p.refreshed(t, ts)
 	p.closeAndRevoke(t, ts)
-	t.Log(p.count(t))
+	report(t, p.count(t))
 }
 
 // A code works once, and with its verifier only: the provider checks PKCE.
@@ -383,7 +383,7 @@ func TestOIDCAuthorizationCodeRefused(t *testing.T) {
 	if c.TokenRequests != before {
 		t.Error("the code of another issuer's answer was sent")
 	}
-	t.Log(c)
+	report(t, c)
 }
 
 // The person says no: a refusal that is not for good.
@@ -427,7 +427,7 @@ func TestOIDCDenied(t *testing.T) {
 		}
 	}
 	c := p.count(t)
-	t.Log(c)
+	report(t, c)
 	if c.Logins != 0 || c.AccessTokens != 0 || c.Errors["access_denied"] != 1 {
 		t.Errorf("logins = %d, access tokens = %d, refused %v; want none, none, and the device once", c.Logins, c.AccessTokens, c.Errors)
 	}
@@ -468,7 +468,7 @@ func TestOIDCClientAuthentication(t *testing.T) {
 			t.Errorf("%s: token requests = %d, want 1", tc.name, n)
 		}
 	}
-	t.Log(p.count(t))
+	report(t, p.count(t))
 }
 
 // The metadata is the provider's discovery document; and grants that it does not have are refused for good.
@@ -518,7 +518,7 @@ func TestOIDCMetadata(t *testing.T) {
 		}
 	}
 	c := p.count(t)
-	t.Log(c)
+	report(t, c)
 	if c.Discoveries < 4 || c.Errors["unsupported_grant_type"] != 2 {
 		t.Errorf("metadata documents = %d, refused %v; want 4 or more, and both grants", c.Discoveries, c.Errors)
 	}

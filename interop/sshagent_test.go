@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -215,7 +216,7 @@ func TestSSHAgent(t *testing.T) {
 			t.Errorf("%+v: %+v", tt, c)
 		}
 	}
-	t.Logf("ssh-agent: %d signatures served for %d logins, %d lists of keys", a.signatures.Load(), logins, a.lists.Load())
+	report(t, fmt.Sprintf("ssh-agent: %d signatures served for %d logins, %d lists of keys", a.signatures.Load(), logins, a.lists.Load()))
 	if got := a.signatures.Load(); got == 0 || got != logins || a.lists.Load() != logins {
 		t.Errorf("signatures = %d, lists = %d, want %d of each", got, a.lists.Load(), logins)
 	}
@@ -282,7 +283,7 @@ func TestSSHAgentInService(t *testing.T) {
 		served()
 	}
 	c := srv.Counts()
-	t.Logf("ssh-agent in service: %d signatures served, %d logins, %d calls served, %d refused", a.signatures.Load(), c.Logins, c.Served, c.Unauthorized)
+	report(t, fmt.Sprintf("ssh-agent in service: %d signatures served, %d logins, %d calls served, %d refused", a.signatures.Load(), c.Logins, c.Served, c.Unauthorized))
 	if c.Logins == 0 || a.signatures.Load() != int64(c.Logins) || c.Refused != 0 {
 		t.Errorf("%+v, with %d signatures", c, a.signatures.Load())
 	}

@@ -47,7 +47,7 @@ func TestPEMForms(t *testing.T) {
 		"OpenSSH":                     {Key: renew.NewSecret(k.OpenSSH)},
 		"PKCS#1 encrypted":            {Key: renew.NewSecret(k.PKCS1Encrypted.PEM), Passphrase: renew.NewSecret(k.PKCS1Encrypted.Passphrase)},
 		"OpenSSH encrypted":           {Key: renew.NewSecret(k.OpenSSHEncrypted.PEM), Passphrase: renew.NewSecret(k.OpenSSHEncrypted.Passphrase)},
-		"encrypted, PassphraseFunc":   {Key: renew.NewSecret(k.OpenSSHEncrypted.PEM), PassphraseFunc: pass(k.OpenSSHEncrypted.Passphrase)},
+		"encrypted, PassphraseFunc":   {Key: renew.NewSecret(k.PKCS1Encrypted.PEM), PassphraseFunc: pass(k.PKCS1Encrypted.Passphrase)},
 		"a passphrase without a need": {Key: renew.NewSecret(k.PKCS1), Passphrase: renew.NewSecret("x")},
 		"KeyFunc":                     {KeyFunc: pass(k.PKCS1)},
 		"File":                        {KeyFunc: crtauth.File(file)},
