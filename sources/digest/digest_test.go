@@ -116,6 +116,44 @@ func TestR29_NonceCounts(t *testing.T) {
 	}
 }
 
+// The same without the network between, so that many signatures are made at the same moment.
+func TestR29_NonceCountsAtOnce(t *testing.T) {
+	p := newPeer()
+	s := signerFor(p)
+	mustGet(t, clientOf(t, s, &inProcess{Handler: p}), "/first")
+	const workers, each = 8, 3000
+	headers := make([][each]string, workers)
+	begin := make(chan struct{})
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			<-begin
+			for i := range each {
+				req := httptest.NewRequest("GET", origin+"/many", nil)
+				cred, err := s.Authenticate(req)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				s.Answered(req, cred, nil)
+				headers[w][i] = req.Header.Get("Authorization")
+			}
+		})
+	}
+	close(begin)
+	wg.Wait()
+	seen := make(map[string]bool)
+	for w := range workers {
+		for _, h := range headers[w] {
+			_, rest, ok := strings.Cut(h, ", nc=")
+			if !ok || seen[rest[:8]] {
+				t.Fatalf("a count twice, or none: %q", rest)
+			}
+			seen[rest[:8]] = true
+		}
+	}
+}
+
 // A server that gives everybody the same nonce: the counts go on, they do not begin anew with each challenge.
 func TestR29_SameNonceAgain(t *testing.T) {
 	p := newPeer()
