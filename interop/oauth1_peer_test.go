@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"maps"
 	"net/http"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -141,15 +140,6 @@ func newOAuth1Peer(t *testing.T, cfg oauth1Config) *oauth1Peer {
 		t.Fatalf("the provider said %q, %v", answer, err)
 	}
 	return &oauth1Peer{URL: answer, key: oauth1.NewKey(private)}
-}
-
-// missing ends a test that has no peer: skipped, but not in CI.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(what)
-	}
-	t.Skip(what)
 }
 
 // newRSAKey returns a key, and its public half as PEM.
