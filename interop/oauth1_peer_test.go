@@ -134,7 +134,7 @@ func newOAuth1Peer(t *testing.T, cfg oauth1Config) *oauth1Peer {
 	answer, err := bufio.NewReader(stdout).ReadString('\n')
 	answer = strings.TrimSpace(answer)
 	if module, ok := strings.CutPrefix(answer, "missing "); ok {
-		missing(t, "Python's "+module+" is not installed: it comes with the packages python3-oauthlib, python3-jwt and python3-cryptography")
+		missing(t, "Python's %s is not installed: it comes with the packages python3-oauthlib, python3-jwt and python3-cryptography", module)
 	}
 	if err != nil || !strings.HasPrefix(answer, "http://127.0.0.1:") {
 		t.Fatalf("the provider said %q, %v", answer, err)
