@@ -321,7 +321,7 @@ func TestParseKey(t *testing.T) {
 		"OpenSSH":        {block("OPENSSH PRIVATE KEY", []byte("x")), nil, "without a private key"},
 		"garbage within": {block("PRIVATE KEY", []byte("garbage")), nil, "cannot be read"},
 		"one line":       {strings.ReplaceAll(sec1, "\n", `\n`), nil, "line breaks"},
-		"empty":          {"", nil, "not PEM"}, "text": {"secret text", nil, "not PEM"}, "long": {strings.Repeat("x", maxPEM+1), nil, "1 MiB"},
+		"empty":          {"", nil, "not PEM"}, "text": {"secret text", nil, "not PEM"}, "long": {strings.Repeat("x", 1<<20+1), nil, "1 MiB"},
 	} {
 		key, err := ParseKey(renew.NewSecret(tt.text))
 		if tt.want == nil {

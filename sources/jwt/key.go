@@ -2,13 +2,10 @@ package jwt
 
 import (
 	"crypto"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
-	"strings"
 
 	"github.com/seed-f29168f7/renew"
 	"github.com/seed-f29168f7/renew/sources/internal/jws"
+	"github.com/seed-f29168f7/renew/sources/internal/privatekey"
 )
 
 // Key is what signs: a private key or a shared secret. It prints without the key. The zero Key
@@ -34,55 +31,18 @@ func NewSecretKey(secret renew.Secret) Key {
 // ("RSA PRIVATE KEY", RFC 8017) or SEC 1 ("EC PRIVATE KEY", RFC 5915). What stands before it, such as EC PARAMETERS
 // or a certificate, is passed over. Its errors are *renew.ConfigError and hold nothing of the text.
 func ParseKey(text renew.Secret) (Key, error) {
-	signer, err := parse([]byte(text.Reveal()))
+	wrong := func(reason string) (Key, error) {
+		return Key{}, &renew.ConfigError{Field: "Key", Reason: reason}
+	}
+	key, err := privatekey.Parse(text)
 	if err != nil {
-		return Key{}, &renew.ConfigError{Field: "Key", Reason: err.Error()}
+		return wrong(err.Error())
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok || jws.Default(signer) == "" {
+		return wrong("is a private key of a kind that no algorithm takes: it must be RSA, EC on P-256, P-384 or P-521, or Ed25519")
 	}
 	return NewKey(signer), nil
-}
-
-// maxPEM bounds what is read of a PEM text.
-const maxPEM = 1 << 20
-
-// parse reads a private key. Its errors follow the name of a field.
-func parse(text []byte) (crypto.Signer, error) {
-	if len(text) > maxPEM {
-		return nil, errors.New("is longer than 1 MiB, which no key is")
-	}
-	seen := false
-	for {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			break
-		}
-		seen = true
-		var key any
-		var err error
-		switch {
-		case block.Type == "ENCRYPTED PRIVATE KEY", strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED"):
-			return nil, errors.New("is encrypted: write it without a passphrase with openssl pkcs8 -topk8 -nocrypt, to a place that only this program can read")
-		case block.Type == "PRIVATE KEY":
-			key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-		case block.Type == "RSA PRIVATE KEY":
-			key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-		case block.Type == "EC PRIVATE KEY":
-			key, err = x509.ParseECPrivateKey(block.Bytes)
-		default:
-			continue
-		}
-		if err != nil {
-			return nil, errors.New("cannot be read: its PEM block is not what its first line says")
-		}
-		signer, ok := key.(crypto.Signer)
-		if !ok || jws.Default(signer) == "" {
-			return nil, errors.New("is a private key of a kind that no algorithm takes: it must be RSA, EC on P-256, P-384 or P-521, or Ed25519")
-		}
-		return signer, nil
-	}
-	if seen {
-		return nil, errors.New("is PEM without a private key that can be read (PKCS #8, PKCS #1 or SEC 1): convert it with openssl pkcs8 -topk8 -nocrypt")
-	}
-	return nil, errors.New(`is not PEM: give the text that begins with -----BEGIN, with its line breaks (not \n)`)
 }
 
 // Thumbprint returns the SHA-256 thumbprint of the public key (RFC 7638) in base64url, which many servers use as the key

@@ -8,15 +8,14 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"hash"
 	"strconv"
 
 	"github.com/seed-f29168f7/renew"
+	"github.com/seed-f29168f7/renew/sources/internal/privatekey"
 )
 
 // Method is how requests are signed. The server says which it takes.
@@ -112,28 +111,15 @@ type Key struct {
 // Signer.Validate refuses one whose public half is not RSA, and nil.
 func NewKey(signer crypto.Signer) Key { return Key{func() crypto.Signer { return signer }} }
 
-// ParseKey reads the first block of a PEM text, unencrypted, as PKCS #8 ("PRIVATE KEY") or
+// ParseKey reads the first private key of a PEM text, unencrypted, as PKCS #8 ("PRIVATE KEY") or
 // PKCS #1 ("RSA PRIVATE KEY"). Its errors hold nothing of the text.
 func ParseKey(text renew.Secret) (Key, error) {
 	wrong := func(reason string) (Key, error) {
 		return Key{}, &renew.ConfigError{Field: "Key", Reason: reason}
 	}
-	block, _ := pem.Decode([]byte(text.Reveal()))
-	if block == nil {
-		return wrong("is not PEM: give the text that begins with -----BEGIN")
-	}
-	var key any
-	var err error
-	switch block.Type {
-	case "PRIVATE KEY":
-		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-	case "RSA PRIVATE KEY":
-		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-	default:
-		return wrong("is PEM of another type than PRIVATE KEY and RSA PRIVATE KEY: convert it with openssl pkcs8 -topk8 -nocrypt")
-	}
+	key, err := privatekey.Parse(text)
 	if err != nil {
-		return wrong("cannot be read (is it encrypted?)")
+		return wrong(err.Error())
 	}
 	private, ok := key.(*rsa.PrivateKey)
 	if !ok {

@@ -115,7 +115,8 @@ func TestValidate(t *testing.T) {
 func TestParseKeyErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"no key": "is not PEM",
-		"-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n": "another type",
+		"-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n": "cannot be read",
+		"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n":       "without a private key",
 		"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n":       "cannot be read",
 	} {
 		if _, err := ParseKey(secret(text)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "AAAA") {
