@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/seed-f29168f7/renew/clock"
 )
 
 // noticeInput ends a refusal for good if the credential input has changed since
@@ -16,9 +18,16 @@ func (ts *TokenSource) noticeInput() {
 	version, known := inputVersion(ts.src)
 	ts.mu.Lock()
 	if r := ts.rare; known && r != nil && r.final && !ts.flying() && version != r.version {
-		r.final, r.person, r.version = false, false, version
-		ts.next = ts.now().Mono
+		ts.changed(version, ts.now())
 	}
+}
+
+// changed ends a refusal for good, and the pause after a failure: the input is another one now. mu is held.
+func (ts *TokenSource) changed(version uint64, now clock.Instant) {
+	if r := ts.rare; r != nil && r.final {
+		r.final, r.person, r.version = false, false, version
+	}
+	ts.next = now.Mono
 }
 
 // inputVersion asks the Source for the version of its credential input. A panic
@@ -82,10 +91,7 @@ func (ts *TokenSource) lookAtInput(found uint64) {
 	if ts.closed || ts.flying() || !ts.begun() || ts.set.reissueEvery < 0 || ts.idling(now) {
 		return
 	}
-	if r := ts.rare; r != nil && r.final {
-		r.final, r.person, r.version = false, false, version
-	}
-	ts.next = now.Mono
+	ts.changed(version, now)
 	ts.launch(now, false)
 	ts.settle(now)
 }

@@ -147,6 +147,14 @@ func TestR16_WatchedInputThatNobodyReads(t *testing.T) {
 	}
 }
 
+// What is to be watched must say its version.
+func TestR23_WatchedInputNeedsAVersion(t *testing.T) {
+	_, err := New(&actor{traits: Traits{WatchInput: true}}, Config{})
+	var wrong *ConfigError
+	require.ErrorAs(t, err, &wrong)
+	assert.Equal(t, "Traits.WatchInput", wrong.Field)
+}
+
 // R10: an InputVersion that panics in the watcher is no change, and the watcher goes on.
 func TestR10_WatchedInputPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

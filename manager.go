@@ -85,12 +85,15 @@ func (h *hub) add(name string, src Source, cfg Config) (*TokenSource, error) {
 		if _, ok := as[Revoker](src); ok {
 			abilities |= revokes
 		}
-		if traits.WatchInput && traits.InputVersion != nil {
+		if traits.WatchInput {
 			abilities |= watchesInput
 		}
 		return nil
 	}); err != nil {
 		return nil, err
+	}
+	if traits.WatchInput && traits.InputVersion == nil {
+		return nil, &ConfigError{"Traits.WatchInput", "of the source is set, but it has no InputVersion to look at"}
 	}
 	if traits.Timeout < 0 || traits.Timeout > maxLife {
 		return nil, &ConfigError{"Traits.Timeout", fmt.Sprintf("of the source is %v: it must be positive, or 0 for the default", traits.Timeout)}

@@ -104,7 +104,7 @@ func NewTransport(auth Authenticator, cfg TransportConfig) (*Transport, error) {
 		return nil, err
 	}
 	if cfg.Proxy != "" {
-		if cfg.Base, err = through(cfg.Base, origins); err != nil {
+		if cfg.Base, err = through(cfg.Base, cfg.Proxy); err != nil {
 			return nil, err
 		}
 	}
@@ -177,8 +177,8 @@ func (c TransportConfig) origins() (map[origin]struct{}, error) {
 	return set, nil
 }
 
-// through returns a clone of base that sends every request through the proxy.
-func through(base http.RoundTripper, proxy map[origin]struct{}) (http.RoundTripper, error) {
+// through returns a clone of base that sends every request through the proxy, whose URL was judged before.
+func through(base http.RoundTripper, proxy string) (http.RoundTripper, error) {
 	if base == nil {
 		base = http.DefaultTransport
 	}
@@ -186,9 +186,11 @@ func through(base http.RoundTripper, proxy map[origin]struct{}) (http.RoundTripp
 	if !ok || t == nil {
 		return nil, &ConfigError{"TransportConfig.Base", fmt.Sprintf("is a %T: with a Proxy it must be an *http.Transport or nil, so that no request with the credential can go past the proxy", base)}
 	}
-	t = t.Clone()
-	for o := range proxy {
-		t.Proxy = http.ProxyURL(&url.URL{Scheme: o.scheme, Host: o.host})
+	u, err := url.Parse(proxy)
+	if err != nil {
+		return nil, &ConfigError{"TransportConfig.Proxy", "is not a URL"}
 	}
+	t = t.Clone()
+	t.Proxy = http.ProxyURL(u)
 	return t, nil
 }
