@@ -29,6 +29,7 @@ import (
 	"github.com/seed-f29168f7/renew/sources/basic"
 	"github.com/seed-f29168f7/renew/sources/crtauth"
 	"github.com/seed-f29168f7/renew/sources/digest"
+	"github.com/seed-f29168f7/renew/sources/exec"
 	"github.com/seed-f29168f7/renew/sources/file"
 	"github.com/seed-f29168f7/renew/sources/hmac"
 	"github.com/seed-f29168f7/renew/sources/httpsig"
@@ -136,6 +137,21 @@ func (k knock) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp := reply(200, `{"device_code":"device-8oVl0Fbx","user_code":"U","verification_uri":"https://api.example/v","expires_in":60}`)
 	resp.Request = r
 	return resp, nil
+}
+
+// commandPrints names the variable with which this test's own program is a command that prints a token.
+const commandPrints = "RENEW_CANARY_COMMAND"
+
+func TestMain(m *testing.M) {
+	text, isCommand := os.LookupEnv(commandPrints)
+	if !isCommand {
+		os.Exit(m.Run())
+	}
+	fmt.Fprint(os.Stderr, "secret words: ", text, os.Getenv("SECRET"))
+	if text == "" {
+		os.Exit(3)
+	}
+	fmt.Print(text)
 }
 
 // canary is one system, with a secret in each place that takes one.
@@ -339,6 +355,23 @@ func canaries(t *testing.T) []canary {
 					panic(err)
 				}
 				kept(func(*http.Client) renew.Source { return &file.Source{Path: path} }, at)(ctx, client, see)
+			}
+		}},
+		{"exec", []string{"token-9sJd4Vha", "variable-2kOw6Ytc"}, func(ctx context.Context, client *http.Client, see func(any)) {
+			if client.Transport.(parrot).mood != "401" {
+				return // a command does not ask a server
+			}
+			for format, out := range map[exec.Format][]string{
+				exec.Text:       {"token-9sJd4Vha", "token-9sJd4Vha and more"},
+				exec.JSON:       {`{"access_token":"token-9sJd4Vha"}`, `{"access_token":["token-9sJd4Vha"]}`},
+				exec.Kubernetes: {`{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"token-9sJd4Vha"}}`, `{"kind":"token-9sJd4Vha"}`},
+				exec.AWS:        {`{"Version":1,"AccessKeyId":"A","SecretAccessKey":"token-9sJd4Vha","SessionToken":"token-9sJd4Vha"}`, `{"Version":"token-9sJd4Vha"}`},
+			} {
+				for _, text := range append(out, "") { // without a text it fails
+					kept(func(*http.Client) renew.Source {
+						return &exec.Source{Args: []string{os.Args[0]}, Format: format, SecretEnv: map[string]renew.Secret{commandPrints: secret(text), "SECRET": secret("variable-2kOw6Ytc")}}
+					}, at)(ctx, client, see)
+				}
 			}
 		}},
 		{"toopher", []string{"secret-1nQz6Rvt", "otp-58203947", "request-5mLy0Swg"}, func(ctx context.Context, client *http.Client, see func(any)) {

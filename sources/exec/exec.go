@@ -11,9 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +40,10 @@ type Source struct {
 	// in PATH. They are no place for a secret: other users of the machine can read them.
 	Args []string
 	// Env is the environment of the command, as KEY=value. Nil means this process's own; append to os.Environ to add to it.
+	// It is not taken for a secret: who prints a Source sees it.
 	Env []string
+	// SecretEnv are more variables of the environment, by name: passwords and keys of the command. They hold over those of Env.
+	SecretEnv map[string]renew.Secret
 	// Dir is its working directory. Empty means this process's own.
 	Dir string
 	// Format is what the command prints. Zero is Text.
@@ -79,7 +85,25 @@ func (s *Source) Validate() error {
 			return wrong("Env", "has something else than KEY=value at %d", i) // not shown: it may be secret
 		}
 	}
+	for k, v := range s.SecretEnv {
+		if k == "" || strings.ContainsAny(k, "=\x00") || strings.Contains(v.Reveal(), "\x00") {
+			return wrong("SecretEnv", "has a name that is empty or has an equals sign, or a NUL")
+		}
+	}
 	return nil
+}
+
+// environ returns the environment of the command; nil means this process's own.
+func (s *Source) environ() []string {
+	env := s.Env
+	if len(s.SecretEnv) > 0 && env == nil {
+		env = os.Environ()
+	}
+	env = slices.Clip(env)
+	for _, k := range slices.Sorted(maps.Keys(s.SecretEnv)) {
+		env = append(env, k+"="+s.SecretEnv[k].Reveal()) // os/exec takes the last one of a name
+	}
+	return env
 }
 
 // Describe gives the name. There is no endpoint and no account.
@@ -133,7 +157,7 @@ func (s *Source) run(ctx context.Context) ([]byte, error) {
 	defer cancel(nil)
 	cmd := exec.CommandContext(inner, s.Args[0], s.Args[1:]...)
 	stdout, stderr := &bounded{full: func() { cancel(errFlood) }}, new(counter)
-	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = s.Env, s.Dir, stdout, stderr, waitDelay
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = s.environ(), s.Dir, stdout, stderr, waitDelay
 	group(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s cannot be started: %w", s.program(), startError(err))

@@ -248,6 +248,22 @@ func TestR11_TheSameTokenAgain(t *testing.T) {
 	}
 }
 
+// SecretEnv reaches the command, over Env and beside this process's own, and is in no dump.
+func TestSecretEnv(t *testing.T) {
+	extra := map[string]renew.Secret{"EXTRA": renew.NewSecret(secret)}
+	given := command("args", "EXTRA=plain")
+	given.SecretEnv = extra
+	t.Setenv(modeVar, "args")
+	t.Setenv("EXTRA", "plain")
+	for name, src := range map[string]*Source{"over Env": given, "over this process's own": {Args: []string{os.Args[0]}, SecretEnv: extra}} {
+		tok, err := src.Issue(t.Context())
+		if err != nil || tok.Value.Reveal() != "|"+secret {
+			t.Errorf("%s: %v, %v", name, tok, err)
+		}
+		leaktest.Check(t, src, secret)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	for _, tt := range []struct {
 		src   Source
@@ -255,6 +271,8 @@ func TestValidate(t *testing.T) {
 	}{
 		{Source{Args: []string{"x"}, Env: []string{"A=", "B=c=d"}}, ""}, {Source{}, "Args"}, {Source{Args: []string{""}}, "Args"}, {Source{Args: []string{"x", "a\x00b"}}, "Args"},
 		{Source{Args: []string{"x"}, Env: []string{secret}}, "Env"}, {Source{Args: []string{"x"}, Env: []string{"=x"}}, "Env"}, {Source{Args: []string{"x"}, Env: []string{"a=\x00"}}, "Env"},
+		{Source{Args: []string{"x"}, SecretEnv: map[string]renew.Secret{"A": renew.NewSecret("b=c")}}, ""}, {Source{Args: []string{"x"}, SecretEnv: map[string]renew.Secret{"": renew.NewSecret(secret)}}, "SecretEnv"},
+		{Source{Args: []string{"x"}, SecretEnv: map[string]renew.Secret{"A=": renew.NewSecret(secret)}}, "SecretEnv"}, {Source{Args: []string{"x"}, SecretEnv: map[string]renew.Secret{"A": renew.NewSecret(secret + "\x00")}}, "SecretEnv"},
 		{Source{Args: []string{"x"}, Format: AWS + 1}, "Format"}, {Source{Args: []string{"x"}, Type: "a b"}, "Type"},
 	} {
 		err := tt.src.Validate()
